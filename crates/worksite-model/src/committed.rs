@@ -1,0 +1,154 @@
+//! A fact: [`Committed`] is a change that has become durable, with what the store gave to it, and [`Fact`] is a piece
+//! of it that a subscriber is told.
+
+use crate::{
+    Announcement, Burial, Change, Entry, Envelope, EnvelopeId, Grant, Person, PersonId, Retry, RosterDifference,
+    Settlement, Timestamp,
+};
+use std::sync::Arc;
+
+/// A change that has become durable. Only Persistence makes one (house rule 2).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Committed {
+    /// Whose worker decided it; nobody when it came from outside.
+    pub author: Option<PersonId>,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// Whether all mail and state was cleared before the rest.
+    pub cleared: bool,
+    /// What changed in the roster.
+    pub roster: Option<RosterDifference>,
+    /// What was accepted, in order of ids.
+    pub envelopes: Vec<Arc<Envelope>>,
+    /// What is done.
+    pub settled: Vec<Settlement>,
+    /// What gets another attempt.
+    pub retried: Vec<Retry>,
+    /// What was given up.
+    pub buried: Vec<Burial>,
+    /// What was removed: acknowledged by the application, purged or cleared.
+    pub removed: Vec<(PersonId, EnvelopeId)>,
+    /// What routines want told.
+    pub announcements: Vec<Announcement>,
+}
+
+impl Committed {
+    /// The fact that this change, with what the store granted it, is durable.
+    pub fn new(change: Change, grant: Grant, at: Timestamp) -> Self {
+        let envelopes = change.drafts.into_iter().zip(&grant.entries).filter_map(|(draft, entry)| match entry {
+            Entry::Accepted(id) => Some(Arc::new(Envelope { id: *id, accepted_at: at, draft })),
+            Entry::Known { .. } => None,
+        });
+        Self {
+            author: change.author,
+            at,
+            cleared: change.clear,
+            envelopes: envelopes.collect(),
+            roster: grant.roster,
+            settled: change.settled,
+            retried: change.retried,
+            buried: change.buried,
+            removed: grant.removed,
+            announcements: change.announcements,
+        }
+    }
+
+    /// What subscribers are told of it, in order.
+    pub fn facts(&self) -> impl Iterator<Item = Fact> {
+        let author = self.author.unwrap_or(PersonId(0));
+        let roster = self.roster.iter().flat_map(|difference| {
+            let joined = difference.joined.iter().cloned().map(|person| Fact::Joined { person });
+            let changed = difference.changed.iter().cloned().map(|person| Fact::Renamed { person });
+            let left = difference.left.iter().map(|person| Fact::Left { person: *person });
+            joined.chain(changed).chain(left)
+        });
+        let cleared = self.cleared.then_some(Fact::Cleared);
+        let accepted = self.envelopes.iter().map(|envelope| Fact::Accepted { envelope: envelope.clone() });
+        let settled = self.settled.iter().map(move |settlement| Fact::Settled {
+            person: author,
+            id: settlement.id,
+            routine: settlement.routine,
+        });
+        let retried = self.retried.iter().map(move |retry| Fact::Retried { person: author, retry: retry.clone() });
+        let buried = self.buried.iter().map(move |burial| Fact::Buried { person: author, burial: burial.clone() });
+        let removed = self.removed.iter().map(|(person, id)| Fact::Removed { person: *person, id: *id });
+        let announced = self
+            .announcements
+            .iter()
+            .map(move |announcement| Fact::Announced { person: author, announcement: announcement.clone() });
+        cleared
+            .into_iter()
+            .chain(removed)
+            .chain(roster)
+            .chain(settled)
+            .chain(retried)
+            .chain(buried)
+            .chain(accepted)
+            .chain(announced)
+    }
+}
+
+/// What subscribers are told, after it has become durable and in commit order.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Fact {
+    /// Somebody became active.
+    Joined {
+        /// Who.
+        person: Person,
+    },
+    /// Somebody active has another name or role.
+    Renamed {
+        /// Who, as they are now.
+        person: Person,
+    },
+    /// Somebody is no longer active.
+    Left {
+        /// Who.
+        person: PersonId,
+    },
+    /// A draft became an envelope.
+    Accepted {
+        /// The envelope.
+        envelope: Arc<Envelope>,
+    },
+    /// A worker is done with an envelope.
+    Settled {
+        /// Whose worker.
+        person: PersonId,
+        /// Which envelope.
+        id: EnvelopeId,
+        /// Which routine did it.
+        routine: &'static str,
+    },
+    /// An envelope gets another attempt.
+    Retried {
+        /// Whose.
+        person: PersonId,
+        /// Which, when, and why.
+        retry: Retry,
+    },
+    /// An envelope was given up and is a dead letter now.
+    Buried {
+        /// Whose.
+        person: PersonId,
+        /// Which, and why.
+        burial: Burial,
+    },
+    /// The application acknowledged or removed an envelope.
+    Removed {
+        /// Whose.
+        person: PersonId,
+        /// Which.
+        id: EnvelopeId,
+    },
+    /// All mail and state was cleared.
+    Cleared,
+    /// A routine had something to tell.
+    Announced {
+        /// Whose worker.
+        person: PersonId,
+        /// What.
+        announcement: Announcement,
+    },
+}

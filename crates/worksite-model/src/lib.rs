@@ -1,0 +1,61 @@
+//! The words and laws of Worksite, in the order a message lives: a [`Person`] is on the [`Roster`]; somebody writes a
+//! [`Draft`]; the store accepts it as an [`Envelope`]; it waits in an [`Inbox`]; a [`Routine`] gets it in an
+//! [`Activation`] and ends it with an [`Outcome`]; [`settle`] turns that into a [`Change`]; the [`Store`] writes it; it is
+//! [`Committed`], and subscribers are told the [`Fact`]s.
+//!
+//! No I/O, no clock, no async runtime: everything here is a value or a function of values. Time and chance are arguments.
+
+mod time;
+pub use time::Timestamp;
+
+mod person;
+pub use person::{Departure, Person, PersonId, Roster, RosterDifference};
+
+mod payload;
+pub use payload::{DECODED_BYTES_MAX, Durable, Encoding, Payload, PayloadError};
+
+mod draft;
+pub use draft::{Draft, Priority, accept};
+
+mod envelope;
+pub use envelope::{Delivery, Envelope, EnvelopeId};
+
+mod inbox;
+pub use inbox::{Inbox, WaitingDelivery};
+
+mod routine;
+pub use routine::{
+    AnyRoutine, AsyncRoutine, Ended, LiveState, Occasion, Performance, PerformedState, Registry, Routine, Turn,
+};
+
+mod activation;
+pub use activation::{Activation, next_activation};
+
+mod outcome;
+pub use outcome::{FailureKind, Outcome, Performed, RoutineFailure};
+
+mod settle;
+pub use settle::{Settling, settle};
+
+mod retry;
+pub use retry::RetryPolicy;
+
+mod change;
+pub use change::{Announcement, Burial, Change, NamedWrite, Retry, RosterChange, Settlement, StateWrite};
+
+mod committed;
+pub use committed::{Committed, Fact};
+
+mod store;
+pub use store::{
+    DeadLetter, Entry, Fate, Grant, Quarantined, Recovered, Refusal, Store, StoreError, Tally, Verdict, Waiting,
+};
+
+mod limits;
+pub use limits::{Limits, VALUE_BYTES_MAX};
+
+mod chance;
+pub use chance::chance;
+
+mod error;
+pub use error::{Advice, LimitsError, RegistryError, Rejection};

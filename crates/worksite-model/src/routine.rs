@@ -1,0 +1,371 @@
+//! What a worker knows how to do: [`Routine`] (a synchronous function of state and message) and [`AsyncRoutine`]
+//! (one that waits for the outside), both performed through a [`Turn`], and the [`Registry`] in which mail finds them.
+//!
+//! A routine writes nothing and sends nothing. It changes its state in the turn and says what it wants sent; all of
+//! that becomes durable together with the acknowledgement of the delivery, or not at all (law *ack with effects*).
+
+use crate::{
+    Announcement, Delivery, Draft, Durable, Envelope, FailureKind, NamedWrite, Outcome, Payload, PayloadError,
+    Performed, PersonId, RegistryError, RetryPolicy, RoutineFailure, Timestamp,
+};
+use std::any::Any;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// How a routine's turn ends. Any error becomes a [`RoutineFailure`] through `?`.
+pub type Ended = Result<Outcome, RoutineFailure>;
+
+/// A synchronous routine: a function of its state and a message, quick (it runs on the workers' thread) and without
+/// effects of its own. Mail whose payload is a `Message` activates it.
+///
+/// ```
+/// use worksite_model::{Ended, Outcome, Routine, Turn};
+///
+/// struct Counter;
+///
+/// impl Routine for Counter {
+///     const NAME: &'static str = "counter";
+///     type State = u64;
+///     type Message = u64;
+///
+///     fn perform(&self, turn: &mut Turn<u64>, add: u64) -> Ended {
+///         *turn.state += add;
+///         Ok(Outcome::Done)
+///     }
+/// }
+/// ```
+pub trait Routine: Send + Sync + 'static {
+    /// Its name, unique in a site; its state is stored under it.
+    const NAME: &'static str;
+    /// What it remembers between turns; starts as the default.
+    type State: Durable + Default;
+    /// What it takes.
+    type Message: Durable;
+
+    /// Takes one message. What the turn did counts only with [`Outcome::Done`].
+    ///
+    /// # Errors
+    /// A failure, which [`Routine::retry`] answers.
+    fn perform(&self, turn: &mut Turn<Self::State>, message: Self::Message) -> Ended;
+
+    /// What happens to deliveries that fail.
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy::default()
+    }
+}
+
+/// An asynchronous routine: one that waits for the outside world (a service, a model, a file). It is given only
+/// durable deliveries, one at a time; other workers go on meanwhile.
+///
+/// A crash between an effect outside and the commit repeats the turn: outside effects are *at least once*. Pass
+/// [`Envelope::id`] along as their idempotency key.
+pub trait AsyncRoutine: Send + Sync + 'static {
+    /// Its name, unique in a site; its state is stored under it.
+    const NAME: &'static str;
+    /// What it remembers between turns; starts as the default.
+    type State: Durable + Default;
+    /// What it takes.
+    type Message: Durable;
+
+    /// Takes one message. What the turn did counts only with [`Outcome::Done`]. The future is dropped when it runs
+    /// longer than [`Limits::routine_time_ms_max`](crate::Limits::routine_time_ms_max).
+    fn perform(&self, turn: &mut Turn<Self::State>, message: Self::Message) -> impl Future<Output = Ended> + Send;
+
+    /// What happens to deliveries that fail.
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy::default()
+    }
+}
+
+/// Where and when a turn happens: everything a routine may know that is not in the message.
+#[derive(Debug, Clone, Copy)]
+pub struct Occasion {
+    /// Whose worker it is.
+    pub person: PersonId,
+    /// The time at the start of the turn.
+    pub now: Timestamp,
+    /// A number from the seed, the person, the envelope and the attempt: the only chance a routine has.
+    pub chance: u64,
+}
+
+/// One delivery's turn at a routine: the state to change, and what is to be sent, answered and told when it is done.
+#[derive(Debug)]
+pub struct Turn<S> {
+    /// The routine's state; kept when the turn ends in [`Outcome::Done`].
+    pub state: Box<S>,
+    delivery: Delivery,
+    occasion: Occasion,
+    performed: Performed,
+}
+
+impl<S> Turn<S> {
+    /// Opens a turn: for tests of a routine alone; in the house the worker does it.
+    pub fn new(state: Box<S>, delivery: Delivery, occasion: Occasion) -> Self {
+        Self { state, delivery, occasion, performed: Performed::ended(Outcome::Done) }
+    }
+
+    /// Whose worker this is.
+    pub fn person(&self) -> PersonId {
+        self.occasion.person
+    }
+
+    /// Who wrote the message; nobody when it came from outside.
+    pub fn sender(&self) -> Option<PersonId> {
+        self.delivery.envelope.draft.from
+    }
+
+    /// The envelope the message came in.
+    pub fn envelope(&self) -> &Envelope {
+        &self.delivery.envelope
+    }
+
+    /// Which attempt this is, counted from 1.
+    pub fn attempt(&self) -> u32 {
+        self.delivery.attempt
+    }
+
+    /// The time at the start of the turn.
+    pub fn now(&self) -> Timestamp {
+        self.occasion.now
+    }
+
+    /// The turn's number from the seed: the same in a run with the same seed.
+    pub fn chance(&self) -> u64 {
+        self.occasion.chance
+    }
+
+    /// Sends a draft, from this person unless it names another sender. It is accepted in the same commit.
+    pub fn send(&mut self, mut draft: Draft) {
+        draft.from = draft.from.or(Some(self.occasion.person));
+        self.performed.drafts.push(draft);
+    }
+
+    /// Answers whoever asked; the last answer of a turn counts. It is told after the commit.
+    ///
+    /// # Errors
+    /// [`PayloadError::Unencodable`] when the answer cannot be encoded.
+    pub fn reply<T: Durable>(&mut self, answer: &T) -> Result<(), PayloadError> {
+        self.performed.reply = Some(Payload::encode(answer)?);
+        Ok(())
+    }
+
+    /// Tells subscribers something, after the commit.
+    ///
+    /// # Errors
+    /// [`PayloadError::Unencodable`] when it cannot be encoded.
+    pub fn announce<T: Durable>(&mut self, topic: impl Into<Cow<'static, str>>, what: &T) -> Result<(), PayloadError> {
+        self.performed.announcements.push(Announcement { topic: topic.into(), payload: Payload::encode(what)? });
+        Ok(())
+    }
+
+    /// Writes to one of the application's own tables, through the handler of this name, in the same commit.
+    pub fn write(&mut self, name: impl Into<Cow<'static, str>>, bytes: impl Into<Vec<u8>>) {
+        self.performed.writes.push(NamedWrite { name: name.into(), bytes: bytes.into() });
+    }
+
+    fn close(self, ended: Ended) -> (Box<S>, Performed) {
+        (self.state, Performed { ended, ..self.performed })
+    }
+}
+
+/// A routine's state while its worker is awake, whatever its type.
+pub type LiveState = Box<dyn Any + Send>;
+
+/// A performed delivery and the state it left behind.
+pub type PerformedState = (LiveState, Performed);
+
+/// A turn that has ended, or will.
+pub enum Performance {
+    /// A synchronous routine's turn.
+    Ended(LiveState, Performed),
+    /// An asynchronous routine's turn.
+    Running(Pin<Box<dyn Future<Output = PerformedState> + Send>>),
+}
+
+/// A routine without its types: what a worker sees.
+pub trait AnyRoutine: Send + Sync {
+    /// [`Routine::NAME`].
+    fn name(&self) -> &'static str;
+    /// [`Durable::TYPE`] of its messages.
+    fn message_type(&self) -> &'static str;
+    /// Whether it waits for the outside: then it is given one delivery at a time.
+    fn is_async(&self) -> bool;
+    /// [`Routine::retry`].
+    fn retry(&self) -> RetryPolicy;
+    /// Reads its state as stored, or its default.
+    ///
+    /// # Errors
+    /// [`PayloadError`] when the stored state cannot be read by this build.
+    fn load(&self, stored: Option<&Payload>) -> Result<LiveState, PayloadError>;
+    /// Its state as it is to be stored; nothing when the type holds nothing.
+    ///
+    /// # Errors
+    /// [`PayloadError::Unencodable`] when the state cannot be encoded.
+    fn save(&self, state: &LiveState) -> Result<Option<Payload>, PayloadError>;
+    /// Performs one delivery. A panic passes through: the caller has the fence.
+    fn perform(self: Arc<Self>, state: LiveState, delivery: Delivery, occasion: Occasion) -> Performance;
+}
+
+struct Synchronous<R>(R);
+struct Asynchronous<R>(R);
+
+impl<R: Routine> AnyRoutine for Synchronous<R> {
+    fn name(&self) -> &'static str {
+        R::NAME
+    }
+    fn message_type(&self) -> &'static str {
+        R::Message::TYPE
+    }
+    fn is_async(&self) -> bool {
+        false
+    }
+    fn retry(&self) -> RetryPolicy {
+        self.0.retry()
+    }
+    fn load(&self, stored: Option<&Payload>) -> Result<LiveState, PayloadError> {
+        load::<R::State>(stored)
+    }
+    fn save(&self, state: &LiveState) -> Result<Option<Payload>, PayloadError> {
+        save::<R::State>(state)
+    }
+    fn perform(self: Arc<Self>, state: LiveState, delivery: Delivery, occasion: Occasion) -> Performance {
+        let (message, mut turn) = match open_turn::<R::State, R::Message>(state, delivery, occasion) {
+            Ok(opened) => opened,
+            Err((state, performed)) => return Performance::Ended(state, performed),
+        };
+        let ended = self.0.perform(&mut turn, message);
+        let (state, performed) = turn.close(ended);
+        Performance::Ended(state, performed)
+    }
+}
+
+impl<R: AsyncRoutine> AnyRoutine for Asynchronous<R> {
+    fn name(&self) -> &'static str {
+        R::NAME
+    }
+    fn message_type(&self) -> &'static str {
+        R::Message::TYPE
+    }
+    fn is_async(&self) -> bool {
+        true
+    }
+    fn retry(&self) -> RetryPolicy {
+        self.0.retry()
+    }
+    fn load(&self, stored: Option<&Payload>) -> Result<LiveState, PayloadError> {
+        load::<R::State>(stored)
+    }
+    fn save(&self, state: &LiveState) -> Result<Option<Payload>, PayloadError> {
+        save::<R::State>(state)
+    }
+    fn perform(self: Arc<Self>, state: LiveState, delivery: Delivery, occasion: Occasion) -> Performance {
+        let (message, mut turn) = match open_turn::<R::State, R::Message>(state, delivery, occasion) {
+            Ok(opened) => opened,
+            Err((state, performed)) => return Performance::Ended(state, performed),
+        };
+        Performance::Running(Box::pin(async move {
+            let ended = self.0.perform(&mut turn, message).await;
+            let (state, performed) = turn.close(ended);
+            (state as LiveState, performed)
+        }))
+    }
+}
+
+type OpenedTurn<S, M> = Result<(M, Turn<S>), PerformedState>;
+
+fn open_turn<S: Durable, M: Durable>(state: LiveState, delivery: Delivery, occasion: Occasion) -> OpenedTurn<S, M> {
+    let state = match state.downcast::<S>() {
+        Ok(state) => state,
+        Err(_) => unreachable!("a state is only handed to the routine that loaded it"),
+    };
+    match delivery.envelope.draft.payload.decode::<M>() {
+        Ok(message) => Ok((message, Turn::new(state, delivery, occasion))),
+        Err(error) => Err((state, Performed::failed(RoutineFailure::new(FailureKind::Undecodable, error.to_string())))),
+    }
+}
+
+fn load<S: Durable + Default>(stored: Option<&Payload>) -> Result<LiveState, PayloadError> {
+    Ok(Box::new(stored.map(Payload::decode::<S>).transpose()?.unwrap_or_default()))
+}
+
+fn save<S: Durable>(state: &LiveState) -> Result<Option<Payload>, PayloadError> {
+    if size_of::<S>() == 0 {
+        return Ok(None);
+    }
+    state.downcast_ref::<S>().map(Payload::encode).transpose()
+}
+
+/// The routines of a site, and which of them takes what.
+#[derive(Default, Clone)]
+pub struct Registry {
+    routines: Vec<Arc<dyn AnyRoutine>>,
+    by_type: HashMap<&'static str, usize>,
+    by_name: HashMap<&'static str, usize>,
+}
+
+impl Registry {
+    /// Adds a synchronous routine.
+    ///
+    /// # Errors
+    /// [`RegistryError`] when its name or its message type is taken.
+    pub fn add<R: Routine>(&mut self, routine: R) -> Result<(), RegistryError> {
+        self.add_any(Arc::new(Synchronous(routine)))
+    }
+
+    /// Adds an asynchronous routine.
+    ///
+    /// # Errors
+    /// [`RegistryError`] when its name or its message type is taken.
+    pub fn add_async<R: AsyncRoutine>(&mut self, routine: R) -> Result<(), RegistryError> {
+        self.add_any(Arc::new(Asynchronous(routine)))
+    }
+
+    fn add_any(&mut self, routine: Arc<dyn AnyRoutine>) -> Result<(), RegistryError> {
+        let (name, message_type) = (routine.name(), routine.message_type());
+        if self.by_name.contains_key(name) {
+            return Err(RegistryError::NameTaken { name });
+        }
+        self.by_name.insert(name, self.routines.len());
+        // Two routines may take one type: then a draft must name the routine, and the type alone finds the first.
+        self.by_type.entry(message_type).or_insert(self.routines.len());
+        self.routines.push(routine);
+        Ok(())
+    }
+
+    /// Whether there is no routine: then every worker is manual.
+    pub fn is_empty(&self) -> bool {
+        self.routines.is_empty()
+    }
+
+    /// The place of the routine this draft is for: the one it names, or the first that takes its type.
+    pub fn find(&self, draft: &Draft) -> Option<usize> {
+        match &draft.routine {
+            Some(name) => self.by_name.get(name.as_ref()).copied(),
+            None => self.by_type.get(draft.payload.type_name.as_ref()).copied(),
+        }
+    }
+
+    /// The routine at this place.
+    pub fn get(&self, place: usize) -> Option<&Arc<dyn AnyRoutine>> {
+        self.routines.get(place)
+    }
+
+    /// The place of the routine with this name.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// How many routines there are.
+    pub fn len(&self) -> usize {
+        self.routines.len()
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.routines.iter().map(|routine| routine.name())).finish()
+    }
+}

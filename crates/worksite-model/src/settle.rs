@@ -1,0 +1,152 @@
+//! The only place where a routine's outcome becomes a change: acks, new state, outgoing drafts and announcements of one
+//! activation stand in one [`Change`], so that they become durable together or not at all (law *ack with effects*).
+//!
+//! What a turn did counts only when it is done. A delivery that failed leaves its envelope in the inbox for another
+//! attempt, or buries it; its drafts, state and reply are thrown away. That makes "failed" mean one thing everywhere.
+
+use crate::{
+    Burial, Change, Delivery, Outcome, Performed, PersonId, Retry, RetryPolicy, RoutineFailure, Settlement, StateWrite,
+    Timestamp,
+};
+use std::time::Duration;
+
+/// What a settlement needs to know beside the deliveries.
+#[derive(Debug)]
+pub struct Settling<'a> {
+    /// Whose worker performed them.
+    pub person: PersonId,
+    /// The routine that performed them.
+    pub routine: &'static str,
+    /// What it does about failures.
+    pub retry: &'a RetryPolicy,
+    /// The time.
+    pub now: Timestamp,
+    /// A number from the seed, for the jitter.
+    pub chance: u64,
+}
+
+/// Turns performed deliveries, and the state they left, into one change.
+pub fn settle(settling: &Settling<'_>, performed: Vec<(Delivery, Performed)>, state: Option<StateWrite>) -> Change {
+    let mut change = Change { author: Some(settling.person), ..Change::default() };
+    for (delivery, performed) in performed {
+        settling.add(&mut change, &delivery, performed);
+    }
+    change.states.extend(state);
+    change
+}
+
+impl Settling<'_> {
+    fn add(&self, change: &mut Change, delivery: &Delivery, performed: Performed) {
+        match performed.ended {
+            Ok(Outcome::Done) => {
+                change.drafts.extend(performed.drafts);
+                change.announcements.extend(performed.announcements);
+                change.writes.extend(performed.writes);
+                change.settled.push(Settlement {
+                    id: delivery.id(),
+                    routine: self.routine,
+                    key: delivery.envelope.draft.key.clone(),
+                    reply: performed.reply,
+                });
+            }
+            Ok(Outcome::Snooze(due)) => {
+                change.retried.push(Retry { id: delivery.id(), attempt: delivery.attempt, due, failure: None })
+            }
+            Ok(Outcome::Retry(reason)) => {
+                self.fail(change, delivery, RoutineFailure::new(crate::FailureKind::Returned, reason))
+            }
+            Ok(Outcome::Reject(reason)) => {
+                bury(change, delivery, RoutineFailure::new(crate::FailureKind::Returned, reason))
+            }
+            Err(failure) => self.fail(change, delivery, failure),
+        }
+    }
+
+    fn fail(&self, change: &mut Change, delivery: &Delivery, failure: RoutineFailure) {
+        match self.next_delay(delivery, &failure) {
+            Some(delay) => change.retried.push(Retry {
+                id: delivery.id(),
+                attempt: delivery.attempt.saturating_add(1),
+                due: self.now.after(delay),
+                failure: Some(failure),
+            }),
+            None => bury(change, delivery, failure),
+        }
+    }
+
+    fn next_delay(&self, delivery: &Delivery, failure: &RoutineFailure) -> Option<Duration> {
+        let retryable = failure.is_retryable() && (self.retry.retryable)(failure);
+        retryable.then(|| self.retry.delay(delivery.attempt, self.chance)).flatten()
+    }
+}
+
+fn bury(change: &mut Change, delivery: &Delivery, failure: RoutineFailure) {
+    change.buried.push(Burial {
+        id: delivery.id(),
+        attempts: delivery.attempt,
+        failure,
+        key: delivery.envelope.draft.key.clone(),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Draft, Envelope, EnvelopeId, FailureKind};
+    use std::sync::Arc;
+
+    fn delivery(attempt: u32) -> Delivery {
+        let draft = Draft::to(1, &1_u64).unwrap();
+        Delivery {
+            envelope: Arc::new(Envelope { id: EnvelopeId(5), accepted_at: Timestamp::default(), draft }),
+            attempt,
+        }
+    }
+
+    fn settled(attempt: u32, performed: Performed) -> Change {
+        let retry = RetryPolicy { attempts_max: 3, jitter_percent: 0, ..RetryPolicy::default() };
+        let settling =
+            Settling { person: PersonId(1), routine: "r", retry: &retry, now: Timestamp::from_seconds(100), chance: 0 };
+        settle(&settling, vec![(delivery(attempt), performed)], None)
+    }
+
+    fn with_draft(performed: Performed) -> Performed {
+        Performed { drafts: vec![Draft::to(2, &2_u64).unwrap()], ..performed }
+    }
+
+    #[test]
+    fn what_is_done_is_acknowledged_with_its_effects() {
+        let change = settled(1, with_draft(Performed::ended(Outcome::Done)));
+        assert_eq!((change.settled.len(), change.drafts.len()), (1, 1));
+        assert!(change.retried.is_empty() && change.buried.is_empty());
+    }
+
+    #[test]
+    fn a_failure_keeps_no_effect_and_is_tried_again_later() {
+        let change = settled(2, with_draft(Performed::failed(RoutineFailure::new(FailureKind::Panicked, "oh"))));
+        assert!(change.drafts.is_empty() && change.settled.is_empty());
+        assert_eq!((change.retried[0].attempt, change.retried[0].due), (3, Timestamp::from_seconds(103)));
+    }
+
+    #[test]
+    fn the_last_attempt_buries() {
+        let change = settled(3, Performed::ended(Outcome::Retry("no".into())));
+        assert_eq!((change.buried[0].attempts, change.buried[0].failure.reason.as_str()), (3, "no"));
+    }
+
+    #[test]
+    fn what_cannot_ever_work_is_buried_at_once() {
+        for performed in [
+            Performed::ended(Outcome::Reject("no".into())),
+            Performed::failed(RoutineFailure::new(FailureKind::Undecodable, "no")),
+        ] {
+            assert_eq!(settled(1, performed).buried.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_snooze_counts_no_attempt() {
+        let change = settled(3, Performed::ended(Outcome::Snooze(Timestamp::from_seconds(500))));
+        assert_eq!((change.retried[0].attempt, change.retried[0].due), (3, Timestamp::from_seconds(500)));
+    }
+}

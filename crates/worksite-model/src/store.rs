@@ -1,0 +1,234 @@
+//! The door to durability: [`Store`], told by what has become true when a call returns.
+//!
+//! There are two stores: `SqliteStore` (crate `worksite-store`) and `MemoryStore` (crate `worksite-simulation`). Both
+//! pass one conformance suite, which is the full contract; a later store is admitted by it. Nothing above this trait
+//! may assume SQLite.
+
+use crate::{
+    Advice, Change, Delivery, EnvelopeId, Payload, PersonId, Roster, RosterDifference, RoutineFailure, Timestamp,
+    WaitingDelivery,
+};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Where a site's people, mail and states are kept. One owner at a time; calls come one after another.
+pub trait Store: Send {
+    /// Writes a batch of changes in as few transactions as possible, in order. When it returns, every change with a
+    /// [`Grant`] is durable (it survives the death of the process and, with the default sync mode, of the machine),
+    /// and a change with a [`Refusal`] has left no trace. A refused change harms no other change of the batch.
+    ///
+    /// Ids are given in the order of changes and drafts, each higher than all before, and never again.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing of the batch is durable, except after [`StoreError::Unknown`], where that is unknown.
+    fn commit(&mut self, batch: &[Change], at: Timestamp) -> Result<Vec<Verdict>, StoreError>;
+
+    /// The active people.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn roster(&mut self) -> Result<Roster, StoreError>;
+
+    /// Who has mail waiting, in order of ids: people who left included.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError>;
+
+    /// Everything a worker needs to go on: its waiting deliveries in order of ids, its states, and the highest id
+    /// given so far. What cannot be read is set aside (quarantined) with its reason and does not come along.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn recover(&mut self, person: PersonId) -> Result<Recovered, StoreError>;
+
+    /// One routine's state as it was last committed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn state(&mut self, person: PersonId, routine: &str) -> Result<Option<Payload>, StoreError>;
+
+    /// The dead letters, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn dead_letters(&mut self, limit: usize) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// How much mail there has ever been, and what became of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn tally(&mut self) -> Result<Tally, StoreError>;
+
+    /// Forgets idempotency keys accepted longer than `key_retention` ago, a bounded number a call; says how many.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing was forgotten.
+    fn prune(&mut self, key_retention: Duration, at: Timestamp) -> Result<usize, StoreError>;
+}
+
+/// What the store says of one change.
+pub type Verdict = Result<Grant, Refusal>;
+
+/// What the store gave to a change it wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grant {
+    /// What became of each draft, in order.
+    pub entries: Vec<Entry>,
+    /// What changed in the roster, when the change named one.
+    pub roster: Option<RosterDifference>,
+    /// Which envelopes were removed by acknowledgement, purge or clearing, and whose they were.
+    pub removed: Vec<(PersonId, EnvelopeId)>,
+}
+
+/// What became of a draft.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// It is an envelope with this id now.
+    Accepted(EnvelopeId),
+    /// Its idempotency key was used before: it is the same message, and nothing was written.
+    Known {
+        /// The envelope the first draft became.
+        id: EnvelopeId,
+        /// What became of that envelope.
+        fate: Fate,
+    },
+}
+
+impl Entry {
+    /// The id of the envelope, new or known.
+    pub fn id(&self) -> EnvelopeId {
+        match self {
+            Self::Accepted(id) | Self::Known { id, .. } => *id,
+        }
+    }
+}
+
+/// What has become of an envelope whose key is still kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It waits, or is being worked on.
+    Waiting,
+    /// It is done, with this reply.
+    Settled(Option<Payload>),
+    /// It was given up, for this reason.
+    Buried(String),
+    /// It was acknowledged by the application, purged or cleared.
+    Removed,
+}
+
+/// Why the store would not write a change. The change left no trace.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A draft is for somebody who is not on the roster. Sync the roster, or correct the recipient.
+    #[error("person {0} is not on the roster")]
+    UnknownPerson(PersonId),
+    /// An envelope to settle, retry or bury does not wait: it was settled before. Recover the worker.
+    #[error("envelope {0} does not wait")]
+    NotWaiting(EnvelopeId),
+    /// No handler of this name was registered when the store was opened. Register it.
+    #[error("no handler for writes named {0:?}")]
+    UnknownWrite(String),
+    /// The handler of a named write returned an error, or the store cannot hold a value. Correct what was sent.
+    #[error("the store cannot hold it: {0}")]
+    Invalid(String),
+}
+
+/// Why the store could not do what was asked, through no fault of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another program holds the file's write lock. Nothing was written; try again later.
+    #[error("the file is locked by another program: {0}")]
+    Busy(String),
+    /// There is no room: the disk or the file's limit is full. Nothing was written; the site goes on when space returns.
+    #[error("there is no room left: {0}")]
+    Full(String),
+    /// The file is damaged. Nothing is written any more; run an integrity check, restore from a copy.
+    #[error("the file is damaged: {0}")]
+    Corrupt(String),
+    /// A sync or another disk operation failed while committing: whether the batch is durable is unknown. The writer
+    /// accepts nothing more: reopen the site and look.
+    #[error("the outcome of the commit is unknown: {0}")]
+    Unknown(String),
+    /// The store was closed, or poisoned by an earlier error. Reopen the site.
+    #[error("the store is closed: {0}")]
+    Closed(String),
+}
+
+impl StoreError {
+    /// What the caller should do next.
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Busy(_) | Self::Full(_) => Advice::RetryLater,
+            Self::Corrupt(_) | Self::Unknown(_) | Self::Closed(_) => Advice::CallForHelp,
+        }
+    }
+}
+
+/// Somebody's waiting mail, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Whose.
+    pub person: PersonId,
+    /// How many envelopes.
+    pub envelopes: usize,
+}
+
+/// A worker as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// The waiting deliveries, in order of ids.
+    pub waiting: Vec<WaitingDelivery>,
+    /// Each routine's state, in order of names.
+    pub states: Vec<(String, Payload)>,
+    /// The highest id the store had given when this was read (law *admit once*).
+    pub watermark: EnvelopeId,
+    /// Rows that could not be read and were set aside now.
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// A row that could not be read, set aside with its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The envelope's id.
+    pub id: EnvelopeId,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// An envelope that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// What was to be delivered, and after how many attempts it was given up.
+    pub delivery: Delivery,
+    /// Why.
+    pub failure: RoutineFailure,
+    /// When.
+    pub buried_at: Timestamp,
+}
+
+/// How much mail there has ever been, and what became of it (law *conservation*).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Envelopes accepted.
+    pub accepted: u64,
+    /// Envelopes that wait, or are being worked on.
+    pub waiting: u64,
+    /// Envelopes that are done.
+    pub settled: u64,
+    /// Envelopes given up.
+    pub buried: u64,
+    /// Envelopes acknowledged by the application, purged with their person, or cleared.
+    pub removed: u64,
+    /// Envelopes that could not be read and were set aside.
+    pub quarantined: u64,
+}
+
+impl Tally {
+    /// Whether nothing was lost and nothing was made up: accepted = waiting + settled + buried + removed + quarantined.
+    pub fn is_conserved(&self) -> bool {
+        self.accepted == self.waiting + self.settled + self.buried + self.removed + self.quarantined
+    }
+}
