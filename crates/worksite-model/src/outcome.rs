@@ -37,6 +37,8 @@ pub enum FailureKind {
     NoRoutine,
     /// What it sent was refused by the store, or the recipient's inbox is full.
     Refused,
+    /// The message was of no use any more when its turn came. Never retried.
+    Expired,
 }
 
 /// A routine's failure, as data. Any error becomes one through `?`.
@@ -56,7 +58,7 @@ impl RoutineFailure {
 
     /// Whether another attempt could end differently.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self.kind, FailureKind::Undecodable | FailureKind::NoRoutine)
+        !matches!(self.kind, FailureKind::Undecodable | FailureKind::NoRoutine | FailureKind::Expired)
     }
 }
 
@@ -76,6 +78,7 @@ impl fmt::Display for RoutineFailure {
             FailureKind::Undecodable => "undecodable",
             FailureKind::NoRoutine => "no routine",
             FailureKind::Refused => "refused",
+            FailureKind::Expired => "expired",
         };
         write!(f, "{what}: {}", self.reason)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 ///
 /// The delay before attempt n + 1 is `first_delay * factor^(n - 1)`, at most `delay_max` (seed 001's rule), less a
 /// share of up to `jitter_percent` that follows from the seed, so that what failed together does not return together.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct RetryPolicy {
     /// How many attempts a delivery has in all, the first one counted. At least 1.
     pub attempts_max: u32,

@@ -234,7 +234,7 @@ impl<R: Routine> AnyRoutine for Synchronous<R> {
     fn perform(self: Arc<Self>, state: LiveState, delivery: Delivery, occasion: Occasion) -> Performance {
         let (message, mut turn) = match open_turn::<R::State, R::Message>(state, delivery, occasion) {
             Ok(opened) => opened,
-            Err((state, performed)) => return Performance::Ended(state, performed),
+            Err((state, error)) => return undecodable(state, &error),
         };
         let ended = self.0.perform(&mut turn, message);
         let (state, performed) = turn.close(ended);
@@ -264,7 +264,7 @@ impl<R: AsyncRoutine> AnyRoutine for Asynchronous<R> {
     fn perform(self: Arc<Self>, state: LiveState, delivery: Delivery, occasion: Occasion) -> Performance {
         let (message, mut turn) = match open_turn::<R::State, R::Message>(state, delivery, occasion) {
             Ok(opened) => opened,
-            Err((state, performed)) => return Performance::Ended(state, performed),
+            Err((state, error)) => return undecodable(state, &error),
         };
         Performance::Running(Box::pin(async move {
             let ended = self.0.perform(&mut turn, message).await;
@@ -274,7 +274,7 @@ impl<R: AsyncRoutine> AnyRoutine for Asynchronous<R> {
     }
 }
 
-type OpenedTurn<S, M> = Result<(M, Turn<S>), PerformedState>;
+type OpenedTurn<S, M> = Result<(M, Turn<S>), (LiveState, PayloadError)>;
 
 fn open_turn<S: Durable, M: Durable>(state: LiveState, delivery: Delivery, occasion: Occasion) -> OpenedTurn<S, M> {
     let state = match state.downcast::<S>() {
@@ -283,8 +283,12 @@ fn open_turn<S: Durable, M: Durable>(state: LiveState, delivery: Delivery, occas
     };
     match delivery.envelope.draft.payload.decode::<M>() {
         Ok(message) => Ok((message, Turn::new(state, delivery, occasion))),
-        Err(error) => Err((state, Performed::failed(RoutineFailure::new(FailureKind::Undecodable, error.to_string())))),
+        Err(error) => Err((state, error)),
     }
+}
+
+fn undecodable(state: LiveState, error: &PayloadError) -> Performance {
+    Performance::Ended(state, Performed::failed(RoutineFailure::new(FailureKind::Undecodable, error.to_string())))
 }
 
 fn load<S: Durable + Default>(stored: Option<&Payload>) -> Result<LiveState, PayloadError> {

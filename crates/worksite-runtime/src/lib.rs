@@ -1,1 +1,30 @@
-//! placeholder
+//! The rooms of Worksite: four kinds of actors carry a message from a sender to its settlement.
+//!
+//! A [`Runtime`] hands a draft to *Persistence*, the only writer; once it is durable the *Supervisor* routes it to its
+//! *Worker*, which performs a routine and proposes the outcome to Persistence; *Broadcast* tells subscribers. Proposals
+//! go down, facts come up. This crate is the only one that names actix; no actix type is in its public signatures.
+
+mod runtime;
+pub use runtime::{Receipt, Runtime, SHUTDOWN_TIME};
+
+mod builder;
+pub use builder::Builder;
+
+mod directory;
+
+mod persistence;
+
+mod supervisor;
+
+mod worker;
+
+mod execute;
+
+mod broadcast;
+pub use broadcast::{Subscription, Told};
+
+mod clock;
+pub use clock::Clock;
+
+mod error;
+pub use error::{AskError, DeskError, SendError, StartError};

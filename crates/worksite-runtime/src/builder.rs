@@ -1,0 +1,161 @@
+//! How a house is put together: [`Builder`] takes routines and limits, and starts the actors, on the house's own
+//! threads or on the caller's.
+
+use crate::broadcast::Broadcast;
+use crate::directory::Directory;
+use crate::persistence::{Listen, Persistence};
+use crate::runtime::{Handle, House, Thread};
+use crate::supervisor::Supervisor;
+use crate::{Clock, Runtime, StartError};
+use actix::prelude::*;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{broadcast, oneshot};
+use worksite_model::{AsyncRoutine, Limits, Person, Registry, RegistryError, Routine, Store};
+
+/// Says whose mail the application takes by hand.
+type IsManual = Box<dyn Fn(&Person) -> bool + Send + Sync>;
+
+/// A house to be started: its routines, limits, clock and seed.
+#[derive(Default)]
+pub struct Builder {
+    registry: Registry,
+    /// The first routine that could not be registered; told at the start, so that calls can be chained.
+    refused: Option<RegistryError>,
+    limits: Limits,
+    clock: Option<Clock>,
+    seed: u64,
+    manual: Option<IsManual>,
+}
+
+impl Builder {
+    /// Adds a synchronous routine to all workers that are not manual.
+    #[must_use]
+    pub fn routine<R: Routine>(mut self, routine: R) -> Self {
+        let added = self.registry.add(routine);
+        self.refused = self.refused.or(added.err());
+        self
+    }
+
+    /// Adds an asynchronous routine to all workers that are not manual.
+    #[must_use]
+    pub fn async_routine<R: AsyncRoutine>(mut self, routine: R) -> Self {
+        let added = self.registry.add_async(routine);
+        self.refused = self.refused.or(added.err());
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the seed from which all chance in the house follows. Default 0.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Sets the clock. Default [`Clock::system`].
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Says whose mail the application takes by hand. Default: everybody's when there is no routine, else nobody's.
+    #[must_use]
+    pub fn manual(mut self, manual: impl Fn(&Person) -> bool + Send + Sync + 'static) -> Self {
+        self.manual = Some(Box::new(manual));
+        self
+    }
+
+    /// Starts the house on its own threads: one for the workers, one for the writer. Works under any executor.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(self, store: Box<dyn Store>) -> Result<Runtime, StartError> {
+        self.check()?;
+        let (ready, started) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        std::thread::Builder::new().name("worksite".into()).spawn(move || {
+            // Dropped when this thread ends, however it ends.
+            let _end = end;
+            System::new().block_on(async move {
+                let writer = Arbiter::new();
+                let started = self.start_actors(store, |persistence| {
+                    Persistence::start_in_arbiter(&writer.handle(), move |_| persistence)
+                });
+                let _gone = ready.send(started);
+                let _dropped = stopped.await;
+                writer.stop();
+                let _ended = writer.join();
+            });
+        })?;
+        let handle = started.await.map_err(|_died| StartError::Died)??;
+        *handle.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Thread { stop, ended });
+        Ok(Runtime::from_handle(handle))
+    }
+
+    /// Starts the house on the calling thread, which must run a tokio `LocalSet` or an actix `System`. The writer blocks
+    /// it. With [`Clock::tokio`] under a paused clock a run is deterministic: that is what the simulation uses.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_local(self, store: Box<dyn Store>) -> Result<Runtime, StartError> {
+        self.check()?;
+        Ok(Runtime::from_handle(self.start_actors(store, Actor::start)?))
+    }
+
+    fn check(&self) -> Result<(), StartError> {
+        self.limits.check()?;
+        match &self.refused {
+            Some(refused) => Err(refused.clone().into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts the actors from the lowest room up, each with a strong address of the room below.
+    fn start_actors(
+        self,
+        mut store: Box<dyn Store>,
+        place: impl FnOnce(Persistence) -> Addr<Persistence>,
+    ) -> Result<Handle, StartError> {
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        let by_default = self.registry.is_empty();
+        let manual = self.manual.unwrap_or_else(|| Box::new(move |_| by_default));
+        let directory = Arc::new(Directory::default());
+        directory.open(store.roster()?, &store.waiting()?, &*manual);
+        let persistence = place(Persistence::new(store, directory.clone(), clock.clone(), self.limits.clone()));
+        let (facts, _) = broadcast::channel(self.limits.subscriber_facts_max);
+        let house = Arc::new(House {
+            registry: self.registry,
+            limits: self.limits,
+            clock,
+            seed: self.seed,
+            manual,
+            directory,
+            persistence: persistence.clone(),
+        });
+        let listening = facts.downgrade();
+        let broadcast = Broadcast::new(facts).start();
+        let supervisor = Supervisor::new(house.clone()).start();
+        persistence.do_send(Listen { supervisor: supervisor.downgrade(), broadcast: broadcast.downgrade() });
+        Ok(Handle {
+            house,
+            supervisor,
+            facts: listening,
+            broadcast: Mutex::new(Some(broadcast)),
+            thread: Mutex::new(None),
+        })
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("routines", &self.registry).field("limits", &self.limits).finish()
+    }
+}

@@ -1,0 +1,196 @@
+//! What can go wrong at the handle, sorted by the caller's next move. What was sent is given back.
+
+use thiserror::Error;
+use worksite_model::{
+    Advice, Change, Draft, LimitsError, PayloadError, PersonId, Refusal, RegistryError, Rejection, StoreError,
+};
+
+/// Why drafts were not accepted. None of them was written, except perhaps after [`StoreError::Unknown`].
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// They ask for something impossible. Correct them.
+    #[error("the draft was rejected: {rejection}")]
+    Rejected {
+        /// What is impossible.
+        #[source]
+        rejection: Rejection,
+        /// What was to be sent.
+        drafts: Vec<Draft>,
+    },
+    /// The house is full. Send them again later.
+    #[error("the house is full: {limit} is reached")]
+    Overloaded {
+        /// The name of the limit that is reached.
+        limit: &'static str,
+        /// What was to be sent.
+        drafts: Vec<Draft>,
+    },
+    /// The house is closed or closing. Stop sending.
+    #[error("the house is closed")]
+    Stopped {
+        /// What was to be sent; empty when the house closed while it was being written: then look after reopening.
+        drafts: Vec<Draft>,
+    },
+    /// The store could not write them; the store's error says what to do.
+    #[error("the store could not write: {error}")]
+    Store {
+        /// What the store said.
+        #[source]
+        error: StoreError,
+        /// What was to be sent.
+        drafts: Vec<Draft>,
+    },
+}
+
+impl SendError {
+    /// What the caller should do next.
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Rejected { rejection, .. } => rejection.advice(),
+            Self::Overloaded { .. } => Advice::RetryLater,
+            Self::Stopped { .. } => Advice::StopSending,
+            Self::Store { error, .. } => error.advice(),
+        }
+    }
+
+    /// What was to be sent.
+    pub fn into_drafts(self) -> Vec<Draft> {
+        match self {
+            Self::Rejected { drafts, .. }
+            | Self::Overloaded { drafts, .. }
+            | Self::Stopped { drafts }
+            | Self::Store { drafts, .. } => drafts,
+        }
+    }
+}
+
+/// Why an ask got no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// It was not accepted.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The message was given up and is a dead letter now. Look at the reason.
+    #[error("the message was buried: {0}")]
+    Buried(String),
+    /// The message was acknowledged, purged or cleared before anybody answered.
+    #[error("the message was removed before it was answered")]
+    Removed,
+    /// The message is done, and its routine gave no answer. Let it call `Turn::reply`.
+    #[error("the routine gave no answer")]
+    NoReply,
+    /// The answer is of another type than the one asked for.
+    #[error("the answer cannot be read: {0}")]
+    Payload(#[from] PayloadError),
+    /// The house closed before the answer came; the message is durable. Ask again under the same key after reopening.
+    #[error("the house closed before the answer came")]
+    Stopped,
+}
+
+impl AskError {
+    /// What the caller should do next.
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Send(error) => error.advice(),
+            Self::Buried(_) => Advice::CallForHelp,
+            Self::Removed | Self::NoReply | Self::Payload(_) => Advice::FixRequest,
+            Self::Stopped => Advice::StopSending,
+        }
+    }
+}
+
+/// Why a person's mail or state could not be looked at or handled.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DeskError {
+    /// The person is not on the roster. Sync the roster, or correct the id.
+    #[error("person {0} is not on the roster")]
+    UnknownPerson(PersonId),
+    /// The person's worker has routines, which take the mail. Only a manual worker's mail is drained by hand.
+    #[error("the mail of person {0} is taken by routines")]
+    NotManual(PersonId),
+    /// The stored value is not what was asked for, or cannot be read by this build.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// The store could not do it; its error says what to do.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The house is closed or closing.
+    #[error("the house is closed")]
+    Stopped,
+}
+
+impl DeskError {
+    /// What the caller should do next.
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::UnknownPerson(_) | Self::NotManual(_) | Self::Payload(_) => Advice::FixRequest,
+            Self::Store(error) => error.advice(),
+            Self::Stopped => Advice::StopSending,
+        }
+    }
+}
+
+/// Why a runtime could not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The limits cannot be. Correct them.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
+    /// Two routines cannot both be registered. Rename one.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The store could not be read; its error says what to do.
+    #[error("the store could not be read: {0}")]
+    Store(#[from] StoreError),
+    /// The operating system gave no thread.
+    #[error("no thread could be started: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The runtime's own thread ended before it was ready; its panic is on standard error.
+    #[error("the runtime's thread ended before it was ready")]
+    Died,
+}
+
+impl StartError {
+    /// What the caller should do next.
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Limits(_) | Self::Registry(_) => Advice::FixRequest,
+            Self::Store(error) => error.advice(),
+            Self::Thread(_) | Self::Died => Advice::CallForHelp,
+        }
+    }
+}
+
+/// Why a change did not become durable: the store refused it, or could not write.
+#[derive(Debug, Clone)]
+pub(crate) enum CommitFailure {
+    Refused(Refusal),
+    Store(StoreError),
+}
+
+impl CommitFailure {
+    pub(crate) fn into_send_error(self, change: Change) -> SendError {
+        let drafts = change.drafts;
+        match self {
+            Self::Refused(Refusal::UnknownPerson(person)) => {
+                SendError::Rejected { rejection: Rejection::UnknownPerson(person), drafts }
+            }
+            Self::Refused(refusal) => {
+                SendError::Rejected { rejection: Rejection::Refused(refusal.to_string()), drafts }
+            }
+            Self::Store(error) => SendError::Store { error, drafts },
+        }
+    }
+
+    pub(crate) fn into_desk_error(self) -> DeskError {
+        match self {
+            Self::Refused(Refusal::UnknownPerson(person)) => DeskError::UnknownPerson(person),
+            Self::Refused(refusal) => DeskError::Store(StoreError::Closed(refusal.to_string())),
+            Self::Store(error) => DeskError::Store(error),
+        }
+    }
+}

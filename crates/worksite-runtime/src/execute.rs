@@ -1,0 +1,179 @@
+//! Execution owns the fence around user code: an activation goes in, performed deliveries come out, and neither a
+//! panic nor an endless routine gets past it. Nothing is written or sent in here.
+//!
+//! Deliveries of one activation share a state that is changed in place, so a failure in the middle has spoilt it for
+//! its neighbours. Then nothing of the activation counts: the worker reads the state again and performs the same
+//! deliveries one at a time ([`Executed::Singly`]), where a poison envelope harms only itself. That is allowed because
+//! only synchronous routines are given more than one delivery, and those have no effects outside the change.
+
+use crate::directory::NoPlace;
+use crate::runtime::House;
+use futures_util::FutureExt;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+use worksite_model::{
+    AnyRoutine, Delivery, Draft, FailureKind, LiveState, Occasion, Payload, Performance, Performed, PersonId,
+    RoutineFailure, accept, chance,
+};
+
+/// What became of an activation's deliveries.
+pub(crate) enum Executed {
+    /// They are performed, and left this state; none when the last one did not end well and the state is spoilt.
+    Settle { performed: Vec<(Delivery, Performed)>, state: Option<LiveState> },
+    /// One of several failed: nothing counts, and these first ones are to be performed one at a time.
+    Singly { deliveries: usize },
+}
+
+/// Where a routine is performed.
+#[derive(Clone, Copy)]
+pub(crate) struct Desk<'a> {
+    pub(crate) house: &'a House,
+    pub(crate) person: PersonId,
+    pub(crate) routine: &'a Arc<dyn AnyRoutine>,
+}
+
+impl Desk<'_> {
+    fn occasion(&self, delivery: &Delivery) -> Occasion {
+        let place = [self.person.0, delivery.id().0, i64::from(delivery.attempt)];
+        Occasion { person: self.person, now: self.house.clock.now(), chance: chance(self.house.seed, &place) }
+    }
+
+    /// Performs deliveries of a synchronous routine, in order.
+    pub(crate) fn execute(&self, mut state: LiveState, deliveries: Vec<Delivery>) -> Executed {
+        let mut performed: Vec<(Delivery, Performed)> = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let (left, ended) = self.perform(state, &delivery);
+            match left.filter(|_| ended.is_done()) {
+                Some(left) => state = left,
+                None if performed.is_empty() => {
+                    return Executed::Settle { performed: vec![(delivery, ended)], state: None };
+                }
+                None => {
+                    let drafts = performed.iter().flat_map(|(_, performed)| &performed.drafts);
+                    self.house.directory.release(drafts.map(|draft| draft.to).collect::<Vec<_>>());
+                    return Executed::Singly { deliveries: performed.len() + 1 };
+                }
+            }
+            performed.push((delivery, ended));
+        }
+        Executed::Settle { performed, state: Some(state) }
+    }
+
+    /// Performs one delivery of a synchronous routine inside the fence.
+    fn perform(&self, state: LiveState, delivery: &Delivery) -> (Option<LiveState>, Performed) {
+        if let Some(expired) = self.expired(delivery) {
+            return (Some(state), expired);
+        }
+        let occasion = self.occasion(delivery);
+        let routine = self.routine.clone();
+        let ended = catch_unwind(AssertUnwindSafe(|| routine.perform(state, delivery.clone(), occasion)));
+        let took = self.house.clock.now().since(occasion.now);
+        match ended {
+            Ok(Performance::Ended(state, performed)) => (Some(state), self.inspect(Performed { took, ..performed })),
+            Ok(Performance::Running(_)) => unreachable!("a synchronous routine ends at once"),
+            Err(panic) => (None, Performed::failed(panicked(panic.as_ref()))),
+        }
+    }
+
+    /// Performs one delivery of an asynchronous routine inside the fence; dropped at its time limit.
+    pub(crate) fn execute_async(
+        &self,
+        state: LiveState,
+        delivery: Delivery,
+    ) -> impl Future<Output = (Delivery, Option<LiveState>, Performed)> + 'static {
+        let expired = self.expired(&delivery);
+        let occasion = self.occasion(&delivery);
+        let (routine, clock) = (self.routine.clone(), self.house.clock.clone());
+        let limit = Duration::from_millis(self.house.limits.routine_time_ms_max);
+        async move {
+            if let Some(expired) = expired {
+                return (delivery, Some(state), expired);
+            }
+            let given = delivery.clone();
+            let running = AssertUnwindSafe(async move {
+                match routine.perform(state, given, occasion) {
+                    Performance::Ended(state, performed) => (state, performed),
+                    Performance::Running(running) => running.await,
+                }
+            });
+            let ended = tokio::time::timeout(limit, running.catch_unwind()).await;
+            let took = clock.now().since(occasion.now);
+            match ended {
+                Ok(Ok((state, performed))) => (delivery, Some(state), Performed { took, ..performed }),
+                Ok(Err(panic)) => (delivery, None, Performed::failed(panicked(panic.as_ref()))),
+                Err(_elapsed) => (delivery, None, Performed::failed(too_long(took, limit))),
+            }
+        }
+    }
+
+    fn expired(&self, delivery: &Delivery) -> Option<Performed> {
+        let expiry = delivery.envelope.draft.expires_at.filter(|expiry| *expiry <= self.house.clock.now())?;
+        let reason = format!("it was of no use after {} µs", expiry.as_micros());
+        Some(Performed::failed(RoutineFailure::new(FailureKind::Expired, reason)))
+    }
+
+    /// Looks at what a delivery that is done wants: its time, and whether what it sent can be sent. Reserves places
+    /// in the recipients' inboxes; they are released when the change fails.
+    pub(crate) fn inspect(&self, performed: Performed) -> Performed {
+        if !performed.is_done() {
+            return performed;
+        }
+        let limit = Duration::from_millis(self.house.limits.routine_time_ms_max);
+        if performed.took > limit {
+            return Performed::failed(too_long(performed.took, limit));
+        }
+        match self.reserve(&performed.drafts) {
+            Ok(()) => performed,
+            Err(reason) => Performed::failed(RoutineFailure::new(FailureKind::Refused, reason)),
+        }
+    }
+
+    fn reserve(&self, drafts: &[Draft]) -> Result<(), String> {
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        let now = self.house.clock.now();
+        for draft in drafts {
+            accept(draft, &self.house.limits, now).map_err(|rejection| rejection.to_string())?;
+        }
+        self.house.directory.reserve(drafts, &self.house.registry, &self.house.limits).map_err(
+            |no_place| match no_place {
+                NoPlace::Rejected(rejection) => rejection.to_string(),
+                NoPlace::Full(limit) => format!("the recipient's inbox is full: {limit} is reached"),
+            },
+        )
+    }
+
+    /// Reads a routine's state from what was stored, inside the fence: decoding is user code.
+    pub(crate) fn load(&self, stored: Option<&Payload>) -> Result<LiveState, String> {
+        match catch_unwind(AssertUnwindSafe(|| self.routine.load(stored))) {
+            Ok(loaded) => loaded.map_err(|error| error.to_string()),
+            Err(panic) => Err(panicked(panic.as_ref()).to_string()),
+        }
+    }
+
+    /// Encodes a routine's state, inside the fence and within its limit.
+    pub(crate) fn save(&self, state: &LiveState) -> Result<Option<Payload>, RoutineFailure> {
+        let saved = match catch_unwind(AssertUnwindSafe(|| self.routine.save(state))) {
+            Ok(saved) => saved?,
+            Err(panic) => return Err(panicked(panic.as_ref())),
+        };
+        let (bytes, limit) = (saved.as_ref().map_or(0, Payload::len), self.house.limits.state_bytes_max);
+        if bytes > limit {
+            let reason = format!("its state has {bytes} bytes; {limit} are allowed (state_bytes_max)");
+            return Err(RoutineFailure::new(FailureKind::Refused, reason));
+        }
+        Ok(saved)
+    }
+}
+
+fn too_long(took: Duration, limit: Duration) -> RoutineFailure {
+    RoutineFailure::new(FailureKind::TooLong, format!("it ran for {took:?}; {limit:?} are allowed"))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> RoutineFailure {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    RoutineFailure::new(FailureKind::Panicked, text.unwrap_or("without a message"))
+}

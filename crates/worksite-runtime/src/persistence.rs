@@ -1,0 +1,283 @@
+//! Persistence owns the store: the only writer, and the only source of facts.
+//!
+//! Asks: nobody. Tells: senders, the supervisor and broadcast, after the commit and in commit order.
+//! Never: decides what is written, or tells of what is not durable.
+//!
+//! **Group commit.** The first change after a commit asks for a flush, and the flush runs once the mailbox has been
+//! emptied; so one transaction, with one sync of the disk, carries everything that queued behind the last sync. There
+//! is no timer: a lone change is written at once, and a crowd shares.
+
+use crate::broadcast::{Broadcast, Tell};
+use crate::directory::Directory;
+use crate::error::CommitFailure;
+use crate::supervisor::{Report, Reported, Supervisor, Waiter};
+use crate::{Clock, Receipt};
+use actix::WeakAddr;
+use actix::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use worksite_model::{
+    Change, Committed, Entry, Fate, Grant, Limits, PersonId, Recovered, Store, StoreError, Timestamp, law,
+};
+
+/// How often expired idempotency keys are looked for.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The answer a sender waits for: receipts in the order of the drafts, or the change given back.
+pub(crate) type SendAnswer = Result<Vec<Receipt>, (Change, CommitFailure)>;
+
+/// The only writer.
+pub(crate) struct Persistence {
+    /// The door; gone once the house is closed.
+    store: Option<Box<dyn Store>>,
+    /// What queued behind the last commit.
+    batch: Vec<Commit>,
+    /// Who routes what was committed. Weak: it is above.
+    supervisor: Option<WeakAddr<Supervisor>>,
+    /// Who tells subscribers. Weak: it is above.
+    broadcast: Option<WeakAddr<Broadcast>>,
+    /// Where places in inboxes are given back when a change fails.
+    directory: Arc<Directory>,
+    clock: Clock,
+    limits: Limits,
+}
+
+impl Persistence {
+    pub(crate) fn new(store: Box<dyn Store>, directory: Arc<Directory>, clock: Clock, limits: Limits) -> Self {
+        Self { store: Some(store), batch: Vec::new(), supervisor: None, broadcast: None, directory, clock, limits }
+    }
+}
+
+impl Actor for Persistence {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // actix starts an actor that was never polled while its thread ends, and then there are no timers.
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        // Asks and reads wait for a place; proposals do not, since they are bounded at the gate.
+        ctx.set_mailbox_capacity(1024);
+        ctx.run_interval(PRUNE_INTERVAL, |persistence, _| persistence.prune());
+    }
+}
+
+/// Says who is told of commits.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Listen {
+    pub(crate) supervisor: WeakAddr<Supervisor>,
+    pub(crate) broadcast: WeakAddr<Broadcast>,
+}
+
+impl Handler<Listen> for Persistence {
+    type Result = ();
+
+    fn handle(&mut self, listen: Listen, _: &mut Self::Context) {
+        self.supervisor = Some(listen.supervisor);
+        self.broadcast = Some(listen.broadcast);
+    }
+}
+
+/// Writes this change; the answer says who hears of it, and how.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Commit {
+    pub(crate) change: Change,
+    pub(crate) answer: Answer,
+}
+
+/// Who waits for a change to become durable.
+pub(crate) enum Answer {
+    /// A sender: told here, right after the commit.
+    Sender(oneshot::Sender<SendAnswer>),
+    /// Somebody who asks: handed to the supervisor, which hears of the settlement.
+    Asker { accepted: oneshot::Sender<SendAnswer>, replied: oneshot::Sender<Fate> },
+    /// The worker that proposed it: told by the supervisor.
+    Worker { generation: u32 },
+    /// Somebody who changed the house itself: told by the supervisor, once it has acted on it.
+    House(oneshot::Sender<Result<Arc<Committed>, CommitFailure>>),
+}
+
+impl Handler<Commit> for Persistence {
+    type Result = ();
+
+    fn handle(&mut self, commit: Commit, ctx: &mut Self::Context) {
+        if self.batch.is_empty() {
+            ctx.notify(Flush);
+        }
+        self.batch.push(commit);
+        if self.batch.len() >= self.limits.commit_changes_max {
+            self.flush();
+        }
+    }
+}
+
+/// Commits what has queued.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Flush;
+
+impl Handler<Flush> for Persistence {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
+        self.flush();
+    }
+}
+
+/// Reads a worker back, after everything proposed before has been written.
+#[derive(Message)]
+#[rtype(result = "Result<Recovered, StoreError>")]
+pub(crate) struct Recover(pub(crate) PersonId);
+
+impl Handler<Recover> for Persistence {
+    type Result = Result<Recovered, StoreError>;
+
+    fn handle(&mut self, Recover(person): Recover, _: &mut Self::Context) -> Self::Result {
+        self.flush();
+        let recovered = self.store()?.recover(person)?;
+        for row in &recovered.quarantined {
+            tracing::error!(person = person.0, envelope = row.id.0, reason = row.reason, "an envelope was quarantined");
+        }
+        // Nobody will settle what cannot be read: its place in the inbox is free again.
+        self.directory.release(recovered.quarantined.iter().map(|_| person));
+        Ok(recovered)
+    }
+}
+
+/// What a [`Read`] does with the store.
+pub(crate) type Reading<R> = Box<dyn FnOnce(&mut dyn Store) -> Result<R, StoreError> + Send>;
+
+/// Reads from the store, after everything proposed before has been written.
+#[derive(Message)]
+#[rtype(result = "Result<R, StoreError>")]
+pub(crate) struct Read<R: Send + 'static>(pub(crate) Reading<R>);
+
+impl<R: Send + 'static> Handler<Read<R>> for Persistence {
+    type Result = Result<R, StoreError>;
+
+    fn handle(&mut self, Read(reading): Read<R>, _: &mut Self::Context) -> Self::Result {
+        self.flush();
+        reading(self.store()?)
+    }
+}
+
+/// Writes what has queued and closes the store. When it is answered, the file is free for another owner.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Close;
+
+impl Handler<Close> for Persistence {
+    type Result = ();
+
+    fn handle(&mut self, _: Close, ctx: &mut Self::Context) {
+        self.flush();
+        self.store = None;
+        ctx.stop();
+    }
+}
+
+impl Persistence {
+    fn store(&mut self) -> Result<&mut dyn Store, StoreError> {
+        match &mut self.store {
+            Some(store) => Ok(store.as_mut()),
+            None => Err(StoreError::Closed("the house is closed".into())),
+        }
+    }
+
+    fn prune(&mut self) {
+        let (retention, now) = (Duration::from_millis(self.limits.key_retention_ms), self.clock.now());
+        if let Err(error) = self.store().and_then(|store| store.prune(retention, now)) {
+            tracing::warn!(%error, "expired keys could not be forgotten");
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let at = self.clock.now();
+        let (changes, answers): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.batch).into_iter().map(|commit| (commit.change, commit.answer)).unzip();
+        let verdicts = match self.store().and_then(|store| store.commit(&changes, at)) {
+            Ok(verdicts) => verdicts.into_iter().map(|verdict| verdict.map_err(CommitFailure::Refused)).collect(),
+            Err(error) => {
+                tracing::error!(%error, changes = changes.len(), "a commit failed");
+                vec![Err(CommitFailure::Store(error)); changes.len()]
+            }
+        };
+        self.tell(changes, answers, verdicts, at);
+    }
+
+    /// Everything from here on is durable, or has failed for good: now it may be told.
+    fn tell(
+        &self,
+        changes: Vec<Change>,
+        answers: Vec<Answer>,
+        verdicts: Vec<Result<Grant, CommitFailure>>,
+        at: Timestamp,
+    ) {
+        law!(changes.len() == verdicts.len(), "commit before tell", "a verdict is missing");
+        let mut reports = Vec::with_capacity(changes.len());
+        for ((change, answer), verdict) in changes.into_iter().zip(answers).zip(verdicts) {
+            if matches!(answer, Answer::Sender(_) | Answer::Asker { .. } | Answer::House(_)) {
+                self.directory.arrive();
+            }
+            reports.push(match verdict {
+                Ok(grant) => self.succeed(change, grant, answer, at),
+                Err(failure) => self.fail(change, failure, answer),
+            });
+        }
+        self.broadcast(&reports);
+        if let Some(supervisor) = self.supervisor.as_ref().and_then(WeakAddr::upgrade) {
+            supervisor.do_send(Report(reports));
+        }
+    }
+
+    fn succeed(&self, change: Change, grant: Grant, answer: Answer, at: Timestamp) -> Reported {
+        // A draft that was known already takes no place in the inbox.
+        let known = change.drafts.iter().zip(&grant.entries).filter(|(_, entry)| matches!(entry, Entry::Known { .. }));
+        self.directory.release(known.map(|(draft, _)| draft.to).collect::<Vec<_>>());
+        let receipts = || grant.entries.iter().map(Receipt::of).collect();
+        let answer = match answer {
+            Answer::Sender(accepted) => {
+                let _gone = accepted.send(Ok(receipts()));
+                None
+            }
+            Answer::Asker { accepted, replied } => {
+                let _gone = accepted.send(Ok(receipts()));
+                grant.entries.first().cloned().map(|entry| Waiter::Asker { entry, replied })
+            }
+            Answer::Worker { generation } => Some(Waiter::Worker { generation }),
+            Answer::House(answer) => Some(Waiter::House(answer)),
+        };
+        Reported::Committed { committed: Arc::new(Committed::new(change, grant, at)), waiter: answer }
+    }
+
+    fn fail(&self, change: Change, failure: CommitFailure, answer: Answer) -> Reported {
+        self.directory.release(change.drafts.iter().map(|draft| draft.to));
+        let author = change.author;
+        match answer {
+            Answer::Sender(accepted) | Answer::Asker { accepted, .. } => {
+                let _gone = accepted.send(Err((change, failure)));
+                Reported::Failed(None)
+            }
+            Answer::House(answer) => {
+                let _gone = answer.send(Err(failure));
+                Reported::Failed(None)
+            }
+            Answer::Worker { generation } => Reported::Failed(author.map(|person| (person, generation, failure))),
+        }
+    }
+
+    fn broadcast(&self, reports: &[Reported]) {
+        let Some(broadcast) = self.broadcast.as_ref().and_then(WeakAddr::upgrade) else { return };
+        let committed = reports.iter().filter_map(|reported| match reported {
+            Reported::Committed { committed, .. } => Some(committed.clone()),
+            Reported::Failed(_) => None,
+        });
+        broadcast.do_send(Tell(committed.collect()));
+    }
+}

@@ -1,0 +1,409 @@
+//! The handle of the house: [`Runtime`] is what an application holds. It checks what comes from outside, hands it to
+//! the actors, and gives back an answer once it is durable.
+//!
+//! Its futures need no particular executor. Whatever is sent has been handed to the writer when the call returns, in
+//! the order of calls; dropping the future drops only the answer.
+
+use crate::broadcast::Broadcast;
+use crate::directory::{Directory, NoPlace};
+use crate::error::CommitFailure;
+use crate::persistence::{Answer, Commit, Persistence, Read, Reading, SendAnswer};
+use crate::supervisor::{CrashWorker, Quiesce, Shutdown, Start, Supervisor, WakeFor};
+use crate::worker::{DeliverVolatile, Drain, Peek, PutBack, Worker};
+use crate::{AskError, Builder, Clock, DeskError, SendError, Subscription};
+use actix::Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{broadcast, oneshot};
+use worksite_model::{
+    Change, Committed, DeadLetter, Delivery, Departure, Draft, Durable, Entry, EnvelopeId, Fact, Fate, Limits, Person,
+    PersonId, Registry, Rejection, Roster, RosterDifference, StoreError, Tally, accept,
+};
+
+/// What all workers share.
+pub(crate) struct House {
+    pub(crate) registry: Registry,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) seed: u64,
+    pub(crate) manual: Box<dyn Fn(&Person) -> bool + Send + Sync>,
+    pub(crate) directory: Arc<Directory>,
+    /// The room below: the only writer.
+    pub(crate) persistence: Addr<Persistence>,
+}
+
+/// The proof that a draft is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The envelope it became.
+    pub id: EnvelopeId,
+    /// Whether it was accepted before, under the same idempotency key.
+    pub known: bool,
+}
+
+impl Receipt {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        Self { id: entry.id(), known: matches!(entry, Entry::Known { .. }) }
+    }
+}
+
+/// How long [`Runtime::shutdown`] waits for routines to end.
+pub const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
+
+/// A running house. Cheap to clone; all clones are the same house. It closes when the last clone is dropped, losing
+/// nothing that was accepted; [`Runtime::shutdown`] does so in order.
+#[derive(Clone)]
+pub struct Runtime(Arc<Handle>);
+
+pub(crate) struct Handle {
+    pub(crate) house: Arc<House>,
+    pub(crate) supervisor: Addr<Supervisor>,
+    /// Where subscribers listen. Weak: their streams end with the actor that tells them.
+    pub(crate) facts: broadcast::WeakSender<Fact>,
+    /// Keeps the actor that tells subscribers, until the house closes.
+    pub(crate) broadcast: Mutex<Option<Addr<Broadcast>>>,
+    /// Ends the house's own thread, if it has one.
+    pub(crate) thread: Mutex<Option<Thread>>,
+}
+
+/// The house's own thread.
+pub(crate) struct Thread {
+    /// Dropped to end it.
+    pub(crate) stop: oneshot::Sender<()>,
+    /// Answered when it has ended.
+    pub(crate) ended: oneshot::Receiver<()>,
+}
+
+impl Runtime {
+    /// Describes a house to be started.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn from_handle(handle: Handle) -> Self {
+        Self(Arc::new(handle))
+    }
+
+    fn house(&self) -> &House {
+        &self.0.house
+    }
+
+    /// Makes these people the roster; mail and state of those who leave stay for their return. Seed 000
+    /// `sync_runtimes`. When it returns, the new roster is durable and workers are equal to it.
+    ///
+    /// # Errors
+    /// [`SendError::Stopped`] and [`SendError::Store`].
+    pub async fn sync(&self, people: impl IntoIterator<Item = Person>) -> Result<RosterDifference, SendError> {
+        self.sync_with(people, Departure::Keep).await
+    }
+
+    /// [`Runtime::sync`], saying what becomes of the mail and state of those who leave.
+    ///
+    /// # Errors
+    /// [`SendError::Stopped`] and [`SendError::Store`].
+    pub async fn sync_with(
+        &self,
+        people: impl IntoIterator<Item = Person>,
+        departure: Departure,
+    ) -> Result<RosterDifference, SendError> {
+        let committed = self.change_house(Change::sync(Roster::new(people), departure)).await?;
+        Ok(committed.roster.clone().unwrap_or_default())
+    }
+
+    /// The active people, as last committed.
+    pub fn roster(&self) -> Roster {
+        self.house().directory.roster()
+    }
+
+    /// Sends a draft. Resolves when it is durable: then it survives the process, and with the default sync mode the
+    /// machine. The order of calls is the order of ids.
+    ///
+    /// # Errors
+    /// [`SendError`], with the draft given back.
+    pub fn send(&self, draft: Draft) -> impl Future<Output = Result<Receipt, SendError>> + Send + 'static {
+        let sent = self.send_all(vec![draft]);
+        async move {
+            let receipts = sent.await?;
+            receipts.into_iter().next().ok_or(SendError::Stopped { drafts: vec![] })
+        }
+    }
+
+    /// Sends drafts as one change: all are accepted or none, with ids in the order given. No drafts are fine.
+    ///
+    /// # Errors
+    /// [`SendError`], with the drafts given back.
+    pub fn send_all(
+        &self,
+        drafts: Vec<Draft>,
+    ) -> impl Future<Output = Result<Vec<Receipt>, SendError>> + Send + 'static {
+        let (accepted, answer) = oneshot::channel();
+        let handed = self.hand_over(drafts, Answer::Sender(accepted));
+        async move {
+            handed?;
+            receipts(answer).await
+        }
+    }
+
+    /// Sends a draft that is never written: it is delivered if the house lives so long, and counted when it is lost.
+    /// It is not acknowledged, retried or buried. For ticks, presence and progress.
+    ///
+    /// # Errors
+    /// [`SendError`], with the draft given back.
+    pub fn send_volatile(&self, draft: Draft) -> Result<(), SendError> {
+        let house = self.house();
+        if house.directory.is_closed() {
+            return Err(SendError::Stopped { drafts: vec![draft] });
+        }
+        if draft.payload.len() > house.limits.payload_bytes_max {
+            let rejection =
+                Rejection::PayloadTooLarge { bytes: draft.payload.len(), limit: house.limits.payload_bytes_max };
+            return Err(SendError::Rejected { rejection, drafts: vec![draft] });
+        }
+        match house.directory.volatile_recipient(&draft, &house.registry) {
+            Ok(Some(worker)) => worker.do_send(DeliverVolatile(draft)),
+            Ok(None) => self.0.supervisor.do_send(WakeFor(draft)),
+            Err(rejection) => return Err(SendError::Rejected { rejection, drafts: vec![draft] }),
+        }
+        Ok(())
+    }
+
+    /// How many volatile drafts were lost in this life of the house.
+    pub fn volatile_lost(&self) -> u64 {
+        self.house().directory.volatile_lost()
+    }
+
+    /// Sends a draft and waits for its routine's reply. Resolves after the commit that settled it. Under an
+    /// idempotency key the reply is kept: asking again, also after a crash, gives the same reply and does nothing twice.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn ask<R: Durable>(&self, draft: Draft) -> impl Future<Output = Result<R, AskError>> + Send + 'static {
+        let (accepted, answer) = oneshot::channel();
+        let (replied, reply) = oneshot::channel();
+        let handed = self.hand_over(vec![draft], Answer::Asker { accepted, replied });
+        async move {
+            handed?;
+            receipts(answer).await?;
+            match reply.await.map_err(|_closed| AskError::Stopped)? {
+                Fate::Settled(Some(reply)) => Ok(reply.decode()?),
+                Fate::Settled(None) => Err(AskError::NoReply),
+                Fate::Buried(reason) => Err(AskError::Buried(reason)),
+                Fate::Removed => Err(AskError::Removed),
+                Fate::Waiting => Err(AskError::Stopped),
+            }
+        }
+    }
+
+    /// Subscribes to all facts from now on, in commit order.
+    pub fn subscribe(&self) -> Subscription {
+        // In a closed house nothing is told any more: the stream of a channel without a sender ends at once.
+        let closed = || broadcast::channel(1).1;
+        Subscription::new(self.0.facts.upgrade().map_or_else(closed, |facts| facts.subscribe()))
+    }
+
+    /// Looks at mail that could be taken now, without taking it.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn peek(&self, person: impl Into<PersonId>, limit: usize) -> Result<Vec<Delivery>, DeskError> {
+        self.worker(person.into()).await?.send(Peek(limit)).await.map_err(|_closed| DeskError::Stopped)
+    }
+
+    /// Takes mail of a manual worker, in order, up to so many. What is not acknowledged comes back after a restart.
+    /// Seed 000 `drain`.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn drain(&self, person: impl Into<PersonId>, limit: usize) -> Result<Vec<Delivery>, DeskError> {
+        let worker = self.manual_worker(person.into()).await?;
+        worker.send(Drain(limit)).await.map_err(|_closed| DeskError::Stopped)
+    }
+
+    /// Puts drained mail back where it stood; says how many it was. Unknown ids are ignored.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn put_back(&self, person: impl Into<PersonId>, ids: Vec<EnvelopeId>) -> Result<usize, DeskError> {
+        let worker = self.manual_worker(person.into()).await?;
+        worker.send(PutBack(ids)).await.map_err(|_closed| DeskError::Stopped)
+    }
+
+    /// Acknowledges envelopes: they leave their inboxes, durably, in one commit; says how many it was. Unknown ids are
+    /// ignored, so acknowledging twice is harmless. Seed 000 `remove_messages`.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn acknowledge(&self, ids: Vec<EnvelopeId>) -> Result<usize, DeskError> {
+        let committed = self.propose(Change::acknowledge(ids)).await?;
+        Ok(committed.removed.len())
+    }
+
+    /// How many envelopes wait for this person, or are being worked on.
+    pub fn message_count(&self, person: impl Into<PersonId>) -> usize {
+        self.house().directory.waiting(person.into())
+    }
+
+    /// A routine's state as last committed; nothing when it has none yet.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn state<T: Durable>(
+        &self,
+        person: impl Into<PersonId>,
+        routine: impl Into<String>,
+    ) -> Result<Option<T>, DeskError> {
+        let (person, routine) = (person.into(), routine.into());
+        let stored = self.read(Box::new(move |store| store.state(person, &routine))).await?;
+        Ok(stored.map(|state| state.decode()).transpose()?)
+    }
+
+    /// How much mail there has ever been, and what became of it.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn tally(&self) -> Result<Tally, DeskError> {
+        self.read(Box::new(|store| store.tally())).await
+    }
+
+    /// The dead letters, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, DeskError> {
+        self.read(Box::new(move |store| store.dead_letters(limit))).await
+    }
+
+    /// Waits until no mail waits for any routine, scheduled mail included, and nobody performs one.
+    ///
+    /// # Errors
+    /// [`DeskError::Stopped`].
+    pub async fn quiesce(&self) -> Result<(), DeskError> {
+        let (quiet, answer) = oneshot::channel();
+        self.0.supervisor.do_send(Quiesce(quiet));
+        answer.await.map_err(|_closed| DeskError::Stopped)
+    }
+
+    /// Removes all waiting mail and all routine state, durably, in one commit. The roster stays. Seed 000 `clear_all`.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn clear_all(&self) -> Result<(), SendError> {
+        self.change_house(Change { clear: true, ..Change::default() }).await.map(drop)
+    }
+
+    /// Closes the house in order: accepts nothing more, lets routines end what they are doing (at most
+    /// [`SHUTDOWN_TIME`]), and closes the store. When it returns the file is free for another owner.
+    pub async fn shutdown(&self) {
+        self.shutdown_within(SHUTDOWN_TIME).await;
+    }
+
+    /// [`Runtime::shutdown`] with another deadline. What has not ended by then is performed again after reopening.
+    pub async fn shutdown_within(&self, deadline: Duration) {
+        let (closed, answer) = oneshot::channel();
+        self.0.supervisor.do_send(Shutdown { deadline, closed });
+        let _already_closed = answer.await;
+        self.0.broadcast.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            drop(thread.stop);
+            let _ended = thread.ended.await;
+        }
+    }
+
+    /// Kills a worker as a mistake of our own would: for simulations of exactly that. It is rebuilt from the store.
+    pub fn crash_worker(&self, person: impl Into<PersonId>) {
+        self.0.supervisor.do_send(CrashWorker(person.into()));
+    }
+
+    /// Whose workers are awake, in order of ids.
+    pub fn awake(&self) -> Vec<PersonId> {
+        self.house().directory.awake().into_iter().map(|(person, _)| person).collect()
+    }
+
+    /// Checks drafts, reserves their places, and hands them to the writer.
+    fn hand_over(&self, drafts: Vec<Draft>, answer: Answer) -> Result<(), SendError> {
+        let house = self.house();
+        if house.directory.is_closed() {
+            return Err(SendError::Stopped { drafts });
+        }
+        let now = house.clock.now();
+        if let Some(rejection) = drafts.iter().find_map(|draft| accept(draft, &house.limits, now).err()) {
+            return Err(SendError::Rejected { rejection, drafts });
+        }
+        if !house.directory.depart(&house.limits) {
+            return Err(SendError::Overloaded { limit: "changes_in_flight_max", drafts });
+        }
+        if let Err(no_place) = house.directory.reserve(&drafts, &house.registry, &house.limits) {
+            house.directory.arrive();
+            return Err(match no_place {
+                NoPlace::Rejected(rejection) => SendError::Rejected { rejection, drafts },
+                NoPlace::Full(limit) => SendError::Overloaded { limit, drafts },
+            });
+        }
+        house.persistence.do_send(Commit { change: Change::send(drafts), answer });
+        Ok(())
+    }
+
+    async fn change_house(&self, change: Change) -> Result<Arc<Committed>, SendError> {
+        self.propose(change).await.map_err(|error| match error {
+            DeskError::Store(error) => SendError::Store { error, drafts: vec![] },
+            DeskError::UnknownPerson(person) => {
+                SendError::Rejected { rejection: Rejection::UnknownPerson(person), drafts: vec![] }
+            }
+            _ => SendError::Stopped { drafts: vec![] },
+        })
+    }
+
+    /// Hands a change of the house itself to the writer; answered once the supervisor has acted on it.
+    async fn propose(&self, change: Change) -> Result<Arc<Committed>, DeskError> {
+        if self.house().directory.is_closed() {
+            return Err(DeskError::Stopped);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.house().directory.count_departure();
+        self.house().persistence.do_send(Commit { change, answer: Answer::House(answer) });
+        let verdict = answered.await.map_err(|_closed| DeskError::Stopped)?;
+        verdict.map_err(CommitFailure::into_desk_error)
+    }
+
+    async fn read<R: Send + 'static>(&self, reading: Reading<R>) -> Result<R, DeskError> {
+        let read = self.house().persistence.send(Read(reading)).await.map_err(|_closed| DeskError::Stopped)?;
+        read.map_err(|error| match error {
+            StoreError::Closed(_) if self.house().directory.is_closed() => DeskError::Stopped,
+            error => DeskError::Store(error),
+        })
+    }
+
+    async fn worker(&self, person: PersonId) -> Result<Addr<Worker>, DeskError> {
+        if !self.house().directory.is_active(person) {
+            return Err(DeskError::UnknownPerson(person));
+        }
+        let worker = self.0.supervisor.send(Start(person)).await.map_err(|_closed| DeskError::Stopped)?;
+        worker.ok_or(if self.house().directory.is_closed() {
+            DeskError::Stopped
+        } else {
+            DeskError::UnknownPerson(person)
+        })
+    }
+
+    async fn manual_worker(&self, person: PersonId) -> Result<Addr<Worker>, DeskError> {
+        if self.house().directory.is_manual(person) == Some(false) {
+            return Err(DeskError::NotManual(person));
+        }
+        self.worker(person).await
+    }
+}
+
+async fn receipts(answer: oneshot::Receiver<SendAnswer>) -> Result<Vec<Receipt>, SendError> {
+    match answer.await {
+        Ok(Ok(receipts)) => Ok(receipts),
+        Ok(Err((change, failure))) => Err(failure.into_send_error(change)),
+        Err(_closed) => Err(SendError::Stopped { drafts: vec![] }),
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("routines", &self.house().registry).finish()
+    }
+}

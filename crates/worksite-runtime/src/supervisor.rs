@@ -1,0 +1,406 @@
+//! The supervisor owns the set of workers: it keeps them equal to the roster, and routes what was committed.
+//!
+//! Asks: nobody. Tells: workers what was delivered and settled, and askers their replies. Never: writes, or decides
+//! what a message means.
+//!
+//! A worker is started by its first delivery and goes when it is idle; one that crashed is started again from the
+//! store, after a back-off, and is left alone for a while when that happens too often. Its mail waits on disk meanwhile.
+
+use crate::error::CommitFailure;
+use crate::persistence::Close;
+use crate::runtime::House;
+use crate::worker::{self, Deliver, DeliverVolatile, Dismiss, Finish, Forget, Passivate, Settled, Unsettled, Worker};
+use actix::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use worksite_model::{Committed, Draft, Entry, EnvelopeId, Fate, PersonId, Timestamp};
+
+/// The back-off after a first crash; each further one within the window waits twice as long.
+const RESTART_DELAY: Duration = Duration::from_millis(100);
+
+/// Keeps workers equal to the roster, and routes what was committed.
+pub(crate) struct Supervisor {
+    /// What all workers share.
+    house: Arc<House>,
+    /// Who waits for the reply to which envelope.
+    asks: HashMap<EnvelopeId, oneshot::Sender<Fate>>,
+    /// When workers crashed, within the window.
+    crashes: BTreeMap<PersonId, Vec<Timestamp>>,
+    /// Who waits for the house to be quiet.
+    quiescing: Vec<oneshot::Sender<()>>,
+    /// Who waits for the house to be closed.
+    closing: Vec<oneshot::Sender<()>>,
+    /// Whether the house is closing: no worker is started any more.
+    closed: bool,
+}
+
+impl Supervisor {
+    pub(crate) fn new(house: Arc<House>) -> Self {
+        Self {
+            house,
+            asks: HashMap::new(),
+            crashes: BTreeMap::new(),
+            quiescing: Vec::new(),
+            closing: Vec::new(),
+            closed: false,
+        }
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // actix starts an actor that was never polled while its thread ends, and then there are no timers.
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        ctx.set_mailbox_capacity(1024);
+        let sweep = Duration::from_millis(self.house.limits.worker_idle_ms_max.div_ceil(2));
+        ctx.run_interval(sweep, |supervisor, _| supervisor.sweep());
+        for person in self.house.directory.roster().people() {
+            if self.house.directory.has_work(person.id) {
+                self.start(person.id, ctx);
+            }
+        }
+    }
+}
+
+/// What became of a group of changes, in commit order.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Report(pub(crate) Vec<Reported>);
+
+/// What became of one change.
+pub(crate) enum Reported {
+    /// It is durable, and this one waits for it.
+    Committed { committed: Arc<Committed>, waiter: Option<Waiter> },
+    /// It is not; the worker that proposed it is to be told.
+    Failed(Option<(PersonId, u32, CommitFailure)>),
+}
+
+/// Who waits for a commit to have been acted on.
+pub(crate) enum Waiter {
+    /// Somebody who asks: told when the envelope is settled.
+    Asker { entry: Entry, replied: oneshot::Sender<Fate> },
+    /// The worker that proposed it.
+    Worker { generation: u32 },
+    /// Somebody who changed the house itself.
+    House(oneshot::Sender<Result<Arc<Committed>, CommitFailure>>),
+}
+
+impl Handler<Report> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Report(reports): Report, ctx: &mut Self::Context) {
+        for reported in reports {
+            match reported {
+                Reported::Committed { committed, waiter } => self.route(committed, waiter, ctx),
+                Reported::Failed(Some((person, generation, failure))) => {
+                    if let Some(worker) = self.house.directory.address_of(person, generation) {
+                        worker.do_send(Unsettled(failure));
+                    }
+                }
+                Reported::Failed(None) => {}
+            }
+        }
+        self.tell_if_quiet();
+    }
+}
+
+/// Starts the person's worker, if it is not awake, and gives its address; none when the person is not active.
+#[derive(Message)]
+#[rtype(result = "Option<Addr<Worker>>")]
+pub(crate) struct Start(pub(crate) PersonId);
+
+impl Handler<Start> for Supervisor {
+    type Result = Option<Addr<Worker>>;
+
+    fn handle(&mut self, Start(person): Start, ctx: &mut Self::Context) -> Self::Result {
+        self.start(person, ctx)
+    }
+}
+
+/// Delivers a draft that was never written to a worker that sleeps.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct WakeFor(pub(crate) Draft);
+
+impl Handler<WakeFor> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, WakeFor(draft): WakeFor, ctx: &mut Self::Context) {
+        match self.start(draft.to, ctx) {
+            Some(worker) => worker.do_send(DeliverVolatile(draft)),
+            None => self.house.directory.lose_volatile(1),
+        }
+    }
+}
+
+/// A worker has gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Left {
+    pub(crate) person: PersonId,
+    pub(crate) generation: u32,
+    pub(crate) why: Departed,
+}
+
+/// Why a worker has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Departed {
+    /// It had nothing to do.
+    Passivated,
+    /// It was told to: its person left, all was cleared, or the house closes.
+    Stopped,
+    /// It panicked, or could not be read in time.
+    Crashed,
+}
+
+impl Handler<Left> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Left { person, generation, why }: Left, ctx: &mut Self::Context) {
+        if !self.house.directory.unseat(person, generation) && why != Departed::Stopped {
+            return;
+        }
+        if self.closed {
+            return self.close_if_empty(ctx);
+        }
+        match why {
+            Departed::Crashed => self.restart_later(person, ctx),
+            // Mail may have come while it was going.
+            Departed::Passivated | Departed::Stopped if self.house.directory.has_work(person) => {
+                self.start(person, ctx);
+            }
+            Departed::Passivated | Departed::Stopped => {}
+        }
+    }
+}
+
+/// Answers once nothing waits for any routine and nobody performs one.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Quiesce(pub(crate) oneshot::Sender<()>);
+
+impl Handler<Quiesce> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Quiesce(quiet): Quiesce, _: &mut Self::Context) {
+        self.quiescing.push(quiet);
+        self.tell_if_quiet();
+    }
+}
+
+/// Closes the house: workers settle what they are doing, at most until the deadline; then the store is closed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Shutdown {
+    pub(crate) deadline: Duration,
+    pub(crate) closed: oneshot::Sender<()>,
+}
+
+impl Handler<Shutdown> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Shutdown { deadline, closed }: Shutdown, ctx: &mut Self::Context) {
+        self.house.directory.close();
+        self.closing.push(closed);
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        self.asks.clear();
+        for (_, worker) in self.house.directory.awake() {
+            worker.do_send(Finish);
+        }
+        ctx.run_later(deadline, |supervisor, ctx| supervisor.close_store(ctx));
+        self.close_if_empty(ctx);
+    }
+}
+
+impl Supervisor {
+    fn start(&mut self, person: PersonId, ctx: &mut Context<Self>) -> Option<Addr<Worker>> {
+        if self.closed {
+            return None;
+        }
+        let (house, supervisor) = (self.house.clone(), ctx.address().downgrade());
+        self.house
+            .directory
+            .seat(person, |generation, manual| Worker::new(house, supervisor, person, generation, manual).start())
+    }
+
+    /// Acts on a commit, in the order in which its parts stand in a change.
+    fn route(&mut self, committed: Arc<Committed>, waiter: Option<Waiter>, ctx: &mut Context<Self>) {
+        if committed.cleared {
+            for worker in self.house.directory.clear_seats() {
+                worker.do_send(Dismiss { keep: false });
+            }
+        }
+        if !committed.removed.is_empty() {
+            self.forget_removed(&committed.removed);
+        }
+        if let Some(difference) = &committed.roster {
+            for worker in self.house.directory.apply(difference, &*self.house.manual) {
+                worker.do_send(Dismiss { keep: true });
+            }
+            for person in &difference.joined {
+                if self.house.directory.has_work(person.id) {
+                    self.start(person.id, ctx);
+                }
+            }
+        }
+        self.release_settled(&committed);
+        for envelope in &committed.envelopes {
+            let to = envelope.draft.to;
+            match self.house.directory.address(to) {
+                Some(worker) => worker.do_send(Deliver(envelope.clone())),
+                None if self.house.directory.has_work(to) && !self.is_left_alone(to) => {
+                    self.start(to, ctx);
+                }
+                None => {}
+            }
+        }
+        self.answer(committed, waiter);
+    }
+
+    fn answer(&mut self, committed: Arc<Committed>, waiter: Option<Waiter>) {
+        match waiter {
+            None => {}
+            Some(Waiter::Worker { generation }) => {
+                let author = committed.author.and_then(|person| self.house.directory.address_of(person, generation));
+                if let Some(worker) = author {
+                    worker.do_send(Settled(committed));
+                }
+            }
+            Some(Waiter::House(answer)) => {
+                let _gone = answer.send(Ok(committed));
+            }
+            Some(Waiter::Asker { entry: Entry::Known { fate, .. }, replied }) if fate != Fate::Waiting => {
+                let _gone = replied.send(fate);
+            }
+            Some(Waiter::Asker { entry, replied }) => {
+                self.asks.insert(entry.id(), replied);
+            }
+        }
+    }
+
+    /// Gives the places of settled and buried envelopes back, and tells askers.
+    fn release_settled(&mut self, committed: &Committed) {
+        let Some(author) = committed.author else { return };
+        let gone = committed.settled.len() + committed.buried.len();
+        self.house.directory.release((0..gone).map(|_| author));
+        if self.asks.is_empty() {
+            return;
+        }
+        for settlement in &committed.settled {
+            self.reply(settlement.id, || Fate::Settled(settlement.reply.clone()));
+        }
+        for burial in &committed.buried {
+            self.reply(burial.id, || Fate::Buried(burial.failure.to_string()));
+        }
+    }
+
+    fn reply(&mut self, id: EnvelopeId, fate: impl FnOnce() -> Fate) {
+        if let Some(asker) = self.asks.remove(&id) {
+            let _gone = asker.send(fate());
+        }
+    }
+
+    fn forget_removed(&mut self, removed: &[(PersonId, EnvelopeId)]) {
+        self.house.directory.release(removed.iter().map(|(person, _)| *person));
+        let mut by_person: BTreeMap<PersonId, Vec<EnvelopeId>> = BTreeMap::new();
+        for (person, id) in removed {
+            by_person.entry(*person).or_default().push(*id);
+            self.reply(*id, || Fate::Removed);
+        }
+        for (person, ids) in by_person {
+            if let Some(worker) = self.house.directory.address(person) {
+                worker.do_send(Forget(ids));
+            }
+        }
+    }
+
+    fn restart_later(&mut self, person: PersonId, ctx: &mut Context<Self>) {
+        let now = self.house.clock.now();
+        let crashes = self.recent_crashes(person, now);
+        crashes.push(now);
+        let (count, max) = (crashes.len() as u32, self.house.limits.restarts_max);
+        let window = Duration::from_millis(self.house.limits.restart_window_ms);
+        tracing::error!(person = person.0, count, max, "a worker crashed");
+        // Left alone means: not started again before the window has passed.
+        let delay = if count > max { window } else { RESTART_DELAY * 2_u32.saturating_pow(count - 1) };
+        ctx.run_later(delay, move |supervisor, ctx| {
+            if supervisor.house.directory.has_work(person) {
+                supervisor.start(person, ctx);
+            }
+        });
+    }
+
+    fn recent_crashes(&mut self, person: PersonId, now: Timestamp) -> &mut Vec<Timestamp> {
+        let window = Duration::from_millis(self.house.limits.restart_window_ms);
+        let crashes = self.crashes.entry(person).or_default();
+        crashes.retain(|crash| now.since(*crash) < window);
+        crashes
+    }
+
+    /// Whether a worker crashed lately: then a timer starts it, not its mail.
+    fn is_left_alone(&mut self, person: PersonId) -> bool {
+        if !self.crashes.contains_key(&person) {
+            return false;
+        }
+        let now = self.house.clock.now();
+        let left_alone = !self.recent_crashes(person, now).is_empty();
+        if !left_alone {
+            self.crashes.remove(&person);
+        }
+        left_alone
+    }
+
+    fn sweep(&mut self) {
+        for worker in self.house.directory.sweep() {
+            worker.do_send(Passivate);
+        }
+    }
+
+    fn tell_if_quiet(&mut self) {
+        if !self.quiescing.is_empty() && self.house.directory.is_quiet() {
+            for quiet in self.quiescing.drain(..) {
+                let _gone = quiet.send(());
+            }
+        }
+    }
+
+    fn close_if_empty(&mut self, ctx: &mut Context<Self>) {
+        if self.house.directory.awake().is_empty() {
+            self.close_store(ctx);
+        }
+    }
+
+    fn close_store(&mut self, ctx: &mut Context<Self>) {
+        let closing = self.house.persistence.send(Close).into_actor(self);
+        ctx.spawn(closing.map(|_, supervisor, ctx| {
+            supervisor.quiescing.clear();
+            for closed in supervisor.closing.drain(..) {
+                let _gone = closed.send(());
+            }
+            ctx.stop();
+        }));
+    }
+}
+
+/// Kills a worker as a mistake of our own would.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CrashWorker(pub(crate) PersonId);
+
+impl Handler<CrashWorker> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, CrashWorker(person): CrashWorker, _: &mut Self::Context) {
+        if let Some(worker) = self.house.directory.address(person) {
+            worker.do_send(worker::Crash);
+        }
+    }
+}

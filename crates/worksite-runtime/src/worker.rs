@@ -1,0 +1,670 @@
+//! A worker owns one person's inbox and routine states, as far as they are in memory.
+//!
+//! Asks: persistence, to be recovered. Tells: persistence what it proposes, the supervisor when it has gone.
+//! Never: writes, counts on its memory, or shows anybody what is not committed.
+//!
+//! One activation at a time: from taking its deliveries until the commit that settles them has come back, the worker
+//! is *busy* and takes no other. Its memory is a cache of the store; after any doubt it is read again.
+
+use crate::error::CommitFailure;
+use crate::execute::{self, Executed};
+use crate::persistence::{Answer, Commit, Read, Recover};
+use crate::runtime::House;
+use crate::supervisor::{Departed, Left, Supervisor};
+use actix::WeakAddr;
+use actix::prelude::*;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use worksite_model::{
+    Activation, Change, Committed, Delivery, Draft, Envelope, EnvelopeId, FailureKind, Inbox, LiveState, Payload,
+    Performed, PersonId, Recovered, Refusal, RoutineFailure, Settling, StateWrite, StoreError, Timestamp, chance,
+    next_activation, settle,
+};
+
+/// How long a worker waits before it proposes again after the store had no room or no time.
+const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
+
+/// A person at work.
+pub(crate) struct Worker {
+    /// What all workers share.
+    house: Arc<House>,
+    /// Who is told when this worker goes. Weak: it is above.
+    supervisor: WeakAddr<Supervisor>,
+    /// Whose worker this is.
+    person: PersonId,
+    /// Which of the person's workers this is, so that answers to a predecessor are not taken for its own.
+    generation: u32,
+    /// What waits.
+    inbox: Inbox,
+    /// Routine states by the routine's place: stored ones are decoded at their first turn.
+    states: Vec<(usize, Memory)>,
+    /// Volatile drafts that came while it was busy.
+    volatile: VecDeque<Draft>,
+    /// What it is doing.
+    doing: Doing,
+    /// How many of the next deliveries are to be performed one at a time.
+    singly: usize,
+    /// The alarm for the next scheduled delivery.
+    alarm: Option<(Timestamp, SpawnHandle)>,
+    /// Whether the application takes the mail by hand.
+    manual: bool,
+    /// Whether it goes once it is not busy.
+    finishing: bool,
+    /// How it goes, when it goes on purpose.
+    leaving: Option<Departed>,
+}
+
+/// A routine's state in memory.
+enum Memory {
+    /// As it was stored; not decoded yet.
+    Stored(Payload),
+    /// Decoded; `dirty` when it holds volatile changes that no commit has written.
+    Live { state: LiveState, dirty: bool },
+    /// Spoilt by a turn that did not count: to be read again.
+    Spoilt,
+}
+
+/// What a worker is doing. Only an idle one takes mail.
+enum Doing {
+    /// Nothing.
+    Idle,
+    /// Performing, waiting for the commit of this routine's activation, or reading a state again.
+    Busy { routine: Option<usize> },
+    /// Nothing any more, for this reason: its state cannot be read, or the store is closed. Its mail waits on disk.
+    Held,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        house: Arc<House>,
+        supervisor: WeakAddr<Supervisor>,
+        person: PersonId,
+        generation: u32,
+        manual: bool,
+    ) -> Self {
+        Self {
+            house,
+            supervisor,
+            person,
+            generation,
+            inbox: Inbox::default(),
+            states: Vec::new(),
+            volatile: VecDeque::new(),
+            doing: Doing::Idle,
+            singly: 0,
+            alarm: None,
+            manual,
+            finishing: false,
+            leaving: None,
+        }
+    }
+}
+
+impl Actor for Worker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // actix starts an actor that was never polled while its thread ends, and then there are no timers.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.recover(ctx);
+        }
+    }
+
+    /// Also runs while a panic unwinds; so it may do one thing.
+    fn stopped(&mut self, _: &mut Self::Context) {
+        let why = self.leaving.take().unwrap_or(Departed::Crashed);
+        if let Some(supervisor) = self.supervisor.upgrade() {
+            supervisor.do_send(Left { person: self.person, generation: self.generation, why });
+        }
+    }
+}
+
+/// Lets an envelope into the inbox.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Deliver(pub(crate) Arc<Envelope>);
+
+impl Handler<Deliver> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, Deliver(envelope): Deliver, ctx: &mut Self::Context) {
+        if self.inbox.admit(envelope) {
+            self.activate(ctx);
+        }
+    }
+}
+
+/// Performs a draft that was never written. It is lost with this worker's memory.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct DeliverVolatile(pub(crate) Draft);
+
+impl Handler<DeliverVolatile> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, DeliverVolatile(draft): DeliverVolatile, ctx: &mut Self::Context) {
+        if matches!(self.doing, Doing::Idle) && !self.finishing {
+            return self.attend(draft, ctx);
+        }
+        if self.volatile.len() >= self.house.limits.volatile_drafts_max || matches!(self.doing, Doing::Held) {
+            return self.house.directory.lose_volatile(1);
+        }
+        self.volatile.push_back(draft);
+    }
+}
+
+/// What this worker proposed has become durable.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Settled(pub(crate) Arc<Committed>);
+
+impl Handler<Settled> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, Settled(committed): Settled, ctx: &mut Self::Context) {
+        self.inbox.acknowledge(&ids(committed.settled.iter().map(|settlement| settlement.id)));
+        self.inbox.acknowledge(&ids(committed.buried.iter().map(|burial| burial.id)));
+        for retry in &committed.retried {
+            self.inbox.retry(retry.id, retry.attempt, retry.due);
+        }
+        let performed = committed.settled.len() + committed.buried.len() + committed.retried.len();
+        self.singly = self.singly.saturating_sub(performed);
+        self.resume(ctx);
+    }
+}
+
+/// What this worker proposed was refused, or could not be written.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Unsettled(pub(crate) CommitFailure);
+
+impl Handler<Unsettled> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, Unsettled(failure): Unsettled, ctx: &mut Self::Context) {
+        if let Doing::Busy { routine: Some(routine) } = self.doing {
+            self.forget(routine);
+        }
+        match failure {
+            CommitFailure::Store(StoreError::Busy(_) | StoreError::Full(_)) => {
+                self.put_all_back();
+                ctx.run_later(STORE_RETRY_DELAY, |worker, ctx| worker.resume(ctx));
+            }
+            CommitFailure::Store(error) => self.hold(&error.to_string()),
+            // Somebody else has settled what this worker holds: its memory is wrong, and the store is right.
+            CommitFailure::Refused(Refusal::NotWaiting(_)) => self.recover(ctx),
+            CommitFailure::Refused(refusal) => self.refused(refusal.to_string(), ctx),
+        }
+    }
+}
+
+/// Forgets envelopes that the application has acknowledged, and goes on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Forget(pub(crate) Vec<EnvelopeId>);
+
+impl Handler<Forget> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, Forget(ids): Forget, _: &mut Self::Context) {
+        self.inbox.acknowledge(&ids);
+    }
+}
+
+/// Takes mail out by hand, up to so many; what is not acknowledged comes back after a restart. Seed 000 `drain`.
+#[derive(Message)]
+#[rtype(result = "Vec<Delivery>")]
+pub(crate) struct Drain(pub(crate) usize);
+
+impl Handler<Drain> for Worker {
+    type Result = MessageResult<Drain>;
+
+    fn handle(&mut self, Drain(limit): Drain, _: &mut Self::Context) -> Self::Result {
+        self.inbox.wake(self.house.clock.now());
+        MessageResult(self.inbox.drain(limit))
+    }
+}
+
+/// Looks at mail without taking it, up to so many.
+#[derive(Message)]
+#[rtype(result = "Vec<Delivery>")]
+pub(crate) struct Peek(pub(crate) usize);
+
+impl Handler<Peek> for Worker {
+    type Result = MessageResult<Peek>;
+
+    fn handle(&mut self, Peek(limit): Peek, _: &mut Self::Context) -> Self::Result {
+        self.inbox.wake(self.house.clock.now());
+        MessageResult(self.inbox.peek(limit))
+    }
+}
+
+/// Puts drained mail back where it stood.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub(crate) struct PutBack(pub(crate) Vec<EnvelopeId>);
+
+impl Handler<PutBack> for Worker {
+    type Result = usize;
+
+    fn handle(&mut self, PutBack(ids): PutBack, _: &mut Self::Context) -> Self::Result {
+        self.inbox.put_back(&ids)
+    }
+}
+
+/// Goes, if it has nothing to do: it is started again by the next delivery.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Passivate;
+
+impl Handler<Passivate> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, _: Passivate, ctx: &mut Self::Context) {
+        if matches!(self.doing, Doing::Idle) && self.inbox.is_idle() && self.volatile.is_empty() {
+            self.leaving = Some(Departed::Passivated);
+            self.finish(ctx);
+        }
+    }
+}
+
+/// Goes as soon as what it is doing is settled.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Finish;
+
+impl Handler<Finish> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, _: Finish, ctx: &mut Self::Context) {
+        self.leaving = Some(Departed::Stopped);
+        self.finishing = true;
+        if !matches!(self.doing, Doing::Busy { .. }) {
+            self.finish(ctx);
+        }
+    }
+}
+
+/// Goes at once: its person left, or all was cleared. What it has proposed is the store's to decide.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Dismiss {
+    /// Whether what only volatile drafts have changed is still to be written.
+    pub(crate) keep: bool,
+}
+
+impl Handler<Dismiss> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, Dismiss { keep }: Dismiss, ctx: &mut Self::Context) {
+        self.leaving = Some(Departed::Stopped);
+        let change = Change { author: Some(self.person), states: self.dirty_states(), ..Change::default() };
+        if keep && !change.states.is_empty() && matches!(self.doing, Doing::Idle) {
+            self.propose(change);
+        }
+        self.house.directory.lose_volatile(self.volatile.len());
+        ctx.stop();
+    }
+}
+
+/// Dies as from a mistake of our own: for simulations of exactly that.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Crash;
+
+impl Handler<Crash> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, _: Crash, _: &mut Self::Context) {
+        panic!("worker {} was told to crash", self.person);
+    }
+}
+
+impl Worker {
+    /// Reads everything from the store; nothing else is handled before that. This is the only wait, and it has a
+    /// deadline, because a waiting actor is deaf.
+    fn recover(&mut self, ctx: &mut Context<Self>) {
+        self.doing = Doing::Busy { routine: None };
+        let recovery = self.house.persistence.send(Recover(self.person));
+        let limit = Duration::from_millis(self.house.limits.recovery_ms_max);
+        let recovery = tokio::time::timeout(limit, recovery).into_actor(self);
+        ctx.wait(recovery.map(|recovered, worker, ctx| match recovered {
+            Ok(Ok(Ok(recovered))) => worker.begin(recovered, ctx),
+            Ok(Ok(Err(error))) => worker.hold(&error.to_string()),
+            Ok(Err(_closed)) => worker.hold("the house is closed"),
+            Err(_elapsed) => ctx.stop(),
+        }));
+    }
+
+    fn begin(&mut self, recovered: Recovered, ctx: &mut Context<Self>) {
+        self.inbox = Inbox::recovered(recovered.waiting, recovered.watermark);
+        let registry = &self.house.registry;
+        let known = recovered.states.into_iter().filter_map(|(name, state)| Some((registry.place(&name)?, state)));
+        self.states = known.map(|(place, state)| (place, Memory::Stored(state))).collect();
+        self.resume(ctx);
+    }
+
+    /// Idle again: goes if it was told to, and takes the next mail otherwise.
+    fn resume(&mut self, ctx: &mut Context<Self>) {
+        self.doing = Doing::Idle;
+        if self.finishing {
+            return self.finish(ctx);
+        }
+        self.activate(ctx);
+        while let (Doing::Idle, Some(draft)) = (&self.doing, self.volatile.pop_front()) {
+            self.attend(draft, ctx);
+        }
+    }
+
+    /// Takes the next mail, if it is idle and any waits.
+    fn activate(&mut self, ctx: &mut Context<Self>) {
+        if self.manual || self.finishing || !matches!(self.doing, Doing::Idle) {
+            return;
+        }
+        self.inbox.wake(self.house.clock.now());
+        let deliveries_max = if self.singly > 0 { 1 } else { self.house.limits.activation_deliveries_max };
+        match next_activation(&mut self.inbox, &self.house.registry, deliveries_max) {
+            Some(activation) => self.execute(activation, ctx),
+            None => self.set_alarm(ctx),
+        }
+    }
+
+    fn execute(&mut self, Activation { routine, deliveries }: Activation, ctx: &mut Context<Self>) {
+        self.doing = Doing::Busy { routine };
+        let Some(routine) = routine else {
+            let failure = RoutineFailure::new(FailureKind::NoRoutine, "no routine takes this type any more");
+            let performed = deliveries.into_iter().map(|delivery| (delivery, Performed::failed(failure.clone())));
+            let change = self.settle(None, performed.collect(), None);
+            return self.propose(change);
+        };
+        self.with_state(routine, ctx, move |worker, state, ctx| worker.perform(routine, state, deliveries, ctx));
+    }
+
+    fn perform(&mut self, place: usize, state: LiveState, mut deliveries: Vec<Delivery>, ctx: &mut Context<Self>) {
+        let house = self.house.clone();
+        let Some(routine) = house.registry.get(place) else { return };
+        let desk = execute::Desk { house: &house, person: self.person, routine };
+        if !routine.is_async() {
+            let executed = desk.execute(state, deliveries);
+            return self.executed(place, executed, ctx);
+        }
+        let Some(delivery) = deliveries.pop() else { return };
+        let running = desk.execute_async(state, delivery).into_actor(self);
+        ctx.spawn(running.map(move |(delivery, state, performed), worker, ctx| {
+            let house = worker.house.clone();
+            let Some(routine) = house.registry.get(place) else { return };
+            let desk = execute::Desk { house: &house, person: worker.person, routine };
+            let performed = desk.inspect(performed);
+            let state = state.filter(|_| performed.is_done());
+            worker.executed(place, Executed::Settle { performed: vec![(delivery, performed)], state }, ctx);
+        }));
+    }
+
+    fn executed(&mut self, routine: usize, executed: Executed, ctx: &mut Context<Self>) {
+        match executed {
+            Executed::Singly { deliveries } => {
+                self.singly = deliveries;
+                self.put_all_back();
+                self.forget(routine);
+                // Through the mailbox, so that a poison envelope does not keep others from being heard.
+                ctx.notify(Resume);
+            }
+            Executed::Settle { performed, state: None } => {
+                self.forget(routine);
+                let change = self.settle(Some(routine), performed, None);
+                self.propose(change);
+            }
+            Executed::Settle { performed, state: Some(state) } => self.save(routine, performed, state, ctx),
+        }
+    }
+
+    /// Encodes the new state and proposes it with the deliveries that made it.
+    fn save(&mut self, place: usize, performed: Vec<(Delivery, Performed)>, state: LiveState, ctx: &mut Context<Self>) {
+        match self.encode(place, &state) {
+            Ok(write) => {
+                self.remember(place, state, false);
+                let change = self.settle(Some(place), performed, write);
+                self.propose(change);
+            }
+            Err(failure) => {
+                let drafts = performed.iter().flat_map(|(_, performed)| &performed.drafts);
+                self.house.directory.release(drafts.map(|draft| draft.to).collect::<Vec<_>>());
+                self.forget(place);
+                self.refused(failure.reason, ctx);
+            }
+        }
+    }
+
+    fn encode(&self, place: usize, state: &LiveState) -> Result<Option<StateWrite>, RoutineFailure> {
+        let Some(routine) = self.house.registry.get(place) else { return Ok(None) };
+        let desk = execute::Desk { house: &self.house, person: self.person, routine };
+        let routine = routine.name().into();
+        Ok(desk.save(state)?.map(|payload| StateWrite { person: self.person, routine, payload }))
+    }
+
+    /// What was performed cannot be kept. Several deliveries are performed again one at a time; a single one fails.
+    fn refused(&mut self, reason: String, ctx: &mut Context<Self>) {
+        let Doing::Busy { routine } = self.doing else { return };
+        let out = self.inbox.out_count();
+        self.put_all_back();
+        if out > 1 {
+            self.singly = out;
+            ctx.notify(Resume);
+            return;
+        }
+        if out == 1
+            && let Some(delivery) = self.inbox.take()
+        {
+            let failure = RoutineFailure::new(FailureKind::Refused, reason);
+            let change = self.settle(routine, vec![(delivery, Performed::failed(failure))], None);
+            return self.propose(change);
+        }
+        // Only volatile drafts were performed: they are lost, by their own wish.
+        self.house.directory.lose_volatile(1);
+        ctx.notify(Resume);
+    }
+
+    fn settle(
+        &self,
+        routine: Option<usize>,
+        performed: Vec<(Delivery, Performed)>,
+        state: Option<StateWrite>,
+    ) -> Change {
+        let routine = routine.and_then(|place| self.house.registry.get(place));
+        let retry = routine.map(|routine| routine.retry()).unwrap_or_default();
+        let first = performed.first().map_or(0, |(delivery, _)| delivery.id().0);
+        let settling = Settling {
+            person: self.person,
+            routine: routine.map_or("", |routine| routine.name()),
+            retry: &retry,
+            now: self.house.clock.now(),
+            chance: chance(self.house.seed, &[self.person.0, first]),
+        };
+        settle(&settling, performed, state)
+    }
+
+    fn propose(&mut self, change: Change) {
+        let answer = Answer::Worker { generation: self.generation };
+        self.house.persistence.do_send(Commit { change, answer });
+    }
+
+    /// Performs a volatile draft. Its effects are proposed if it has any that must be durable; its state goes along
+    /// with the next commit of this routine, or when the worker goes.
+    fn attend(&mut self, draft: Draft, ctx: &mut Context<Self>) {
+        let Some(place) = self.house.registry.find(&draft) else { return self.house.directory.lose_volatile(1) };
+        let envelope = Envelope { id: EnvelopeId(0), accepted_at: self.house.clock.now(), draft };
+        let delivery = Delivery { envelope: Arc::new(envelope), attempt: 1 };
+        self.doing = Doing::Busy { routine: Some(place) };
+        self.with_state(place, ctx, move |worker, state, ctx| worker.perform_volatile(place, state, delivery, ctx));
+    }
+
+    fn perform_volatile(&mut self, place: usize, state: LiveState, delivery: Delivery, ctx: &mut Context<Self>) {
+        let house = self.house.clone();
+        let Some(routine) = house.registry.get(place) else { return };
+        let desk = execute::Desk { house: &house, person: self.person, routine };
+        let executed = desk.execute(state, vec![delivery]);
+        let (performed, state) = match executed {
+            Executed::Settle { mut performed, state } => (performed.pop().map(|(_, performed)| performed), state),
+            Executed::Singly { .. } => (None, None),
+        };
+        let (Some(performed), Some(state)) = (performed, state) else {
+            self.house.directory.lose_volatile(1);
+            self.forget(place);
+            return self.resume(ctx);
+        };
+        if performed.drafts.is_empty() && performed.announcements.is_empty() && performed.writes.is_empty() {
+            self.remember(place, state, true);
+            self.doing = Doing::Idle;
+            return;
+        }
+        let effects = Change {
+            author: Some(self.person),
+            drafts: performed.drafts,
+            announcements: performed.announcements,
+            writes: performed.writes,
+            ..Change::default()
+        };
+        match self.encode(place, &state) {
+            Ok(write) => {
+                self.remember(place, state, false);
+                self.propose(Change { states: write.into_iter().collect(), ..effects });
+            }
+            Err(failure) => {
+                self.house.directory.release(effects.drafts.iter().map(|draft| draft.to));
+                self.forget(place);
+                self.refused(failure.reason, ctx);
+            }
+        }
+    }
+
+    /// Hands the routine's state to `then`: from memory, or read from the store first.
+    fn with_state(
+        &mut self,
+        place: usize,
+        ctx: &mut Context<Self>,
+        then: impl FnOnce(&mut Self, LiveState, &mut Context<Self>) + 'static,
+    ) {
+        match self.take_memory(place) {
+            Some(Memory::Live { state, .. }) => then(self, state, ctx),
+            Some(Memory::Stored(stored)) => self.load(place, Some(&stored), ctx, then),
+            // All stored states were recovered: this routine has none yet.
+            None => self.load(place, None, ctx, then),
+            Some(Memory::Spoilt) => {
+                let Some(routine) = self.house.registry.get(place) else { return };
+                let (person, name) = (self.person, routine.name());
+                let read = self.house.persistence.send(Read(Box::new(move |store| store.state(person, name))));
+                ctx.spawn(read.into_actor(self).map(move |read, worker, ctx| match read {
+                    Ok(Ok(stored)) => worker.load(place, stored.as_ref(), ctx, then),
+                    Ok(Err(error)) => worker.hold(&error.to_string()),
+                    Err(_closed) => worker.hold("the house is closed"),
+                }));
+            }
+        }
+    }
+
+    fn load(
+        &mut self,
+        place: usize,
+        stored: Option<&Payload>,
+        ctx: &mut Context<Self>,
+        then: impl FnOnce(&mut Self, LiveState, &mut Context<Self>) + 'static,
+    ) {
+        let house = self.house.clone();
+        let Some(routine) = house.registry.get(place) else { return };
+        match (execute::Desk { house: &house, person: self.person, routine }).load(stored) {
+            Ok(state) => then(self, state, ctx),
+            Err(reason) => {
+                self.put_all_back();
+                self.hold(&format!("the state of its routine {:?} cannot be read: {reason}", routine.name()));
+            }
+        }
+    }
+
+    fn take_memory(&mut self, place: usize) -> Option<Memory> {
+        let index = self.states.iter().position(|(known, _)| *known == place)?;
+        Some(self.states.swap_remove(index).1)
+    }
+
+    fn remember(&mut self, place: usize, state: LiveState, dirty: bool) {
+        self.states.push((place, Memory::Live { state, dirty }));
+    }
+
+    /// The routine's state in memory is not what is committed: it is read again before its next turn.
+    fn forget(&mut self, place: usize) {
+        self.take_memory(place);
+        self.states.push((place, Memory::Spoilt));
+    }
+
+    fn put_all_back(&mut self) {
+        let out: Vec<_> = self.inbox.out().collect();
+        self.inbox.put_back(&out);
+    }
+
+    /// Writes what only volatile drafts have changed, then goes.
+    fn finish(&mut self, ctx: &mut Context<Self>) {
+        self.finishing = true;
+        let change = Change { author: Some(self.person), states: self.dirty_states(), ..Change::default() };
+        if change.states.is_empty() || matches!(self.doing, Doing::Held) {
+            self.house.directory.lose_volatile(self.volatile.len());
+            return ctx.stop();
+        }
+        self.doing = Doing::Busy { routine: None };
+        self.propose(change);
+    }
+
+    fn dirty_states(&mut self) -> Vec<StateWrite> {
+        let mut states = std::mem::take(&mut self.states);
+        let writes = states.iter_mut().filter_map(|(place, memory)| match memory {
+            Memory::Live { state, dirty: dirty @ true } => {
+                *dirty = false;
+                self.encode(*place, state).ok().flatten()
+            }
+            _ => None,
+        });
+        let writes = writes.collect();
+        self.states = states;
+        writes
+    }
+
+    fn hold(&mut self, reason: &str) {
+        tracing::error!(person = self.person.0, reason, "a worker is held; its mail waits on disk");
+        self.doing = Doing::Held;
+    }
+
+    /// Wakes up when the next scheduled delivery comes due.
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let due = self.inbox.next_due();
+        if self.alarm.map(|(set, _)| set) == due {
+            return;
+        }
+        if let Some((_, alarm)) = self.alarm.take() {
+            ctx.cancel_future(alarm);
+        }
+        let Some(due) = due else { return };
+        // A millisecond more, since timers count in milliseconds and must not ring before the moment.
+        let delay = due.since(self.house.clock.now()) + Duration::from_millis(1);
+        let alarm = ctx.run_later(delay, |worker, ctx| {
+            worker.alarm = None;
+            worker.activate(ctx);
+        });
+        self.alarm = Some((due, alarm));
+    }
+}
+
+/// Goes on after what other messages are waiting.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Resume;
+
+impl Handler<Resume> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, _: Resume, ctx: &mut Self::Context) {
+        self.resume(ctx);
+    }
+}
+
+fn ids(ids: impl Iterator<Item = EnvelopeId>) -> Vec<EnvelopeId> {
+    ids.collect()
+}
