@@ -133,6 +133,10 @@ pub enum Refusal {
     /// The handler of a named write returned an error, or the store cannot hold a value. Correct what was sent.
     #[error("the store cannot hold it: {0}")]
     Invalid(String),
+    /// The change was written alone, after a bad one had spoilt its batch, and the store failed then. Its error says
+    /// what to do.
+    #[error(transparent)]
+    Unwritten(StoreError),
 }
 
 /// Why the store could not do what was asked, through no fault of the request.

@@ -8,7 +8,7 @@ use crate::runtime::{Handle, House, Thread};
 use crate::supervisor::Supervisor;
 use crate::{Clock, Runtime, StartError};
 use actix::prelude::*;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{broadcast, oneshot};
 use worksite_model::{AsyncRoutine, Limits, Person, Registry, RegistryError, Routine, Store};
 
@@ -77,26 +77,43 @@ impl Builder {
     /// # Errors
     /// [`StartError`].
     pub async fn start(self, store: Box<dyn Store>) -> Result<Runtime, StartError> {
+        self.start_with(move || Ok(store)).await
+    }
+
+    /// [`Builder::start`] with a store that is opened on the house's own thread, so that a long opening scan blocks
+    /// nobody.
+    ///
+    /// # Errors
+    /// What `open` returns, or [`StartError`].
+    pub async fn start_with<E: From<StartError> + Send + 'static>(
+        self,
+        open: impl FnOnce() -> Result<Box<dyn Store>, E> + Send + 'static,
+    ) -> Result<Runtime, E> {
         self.check()?;
         let (ready, started) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
-        std::thread::Builder::new().name("worksite".into()).spawn(move || {
+        let house = move || {
             // Dropped when this thread ends, however it ends.
             let _end = end;
+            let store = match open() {
+                Ok(store) => store,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
             System::new().block_on(async move {
                 let writer = Arbiter::new();
                 let started = self.start_actors(store, |persistence| {
                     Persistence::start_in_arbiter(&writer.handle(), move |_| persistence)
                 });
-                let _gone = ready.send(started);
+                let _gone = ready.send(started.map_err(E::from));
                 let _dropped = stopped.await;
                 writer.stop();
                 let _ended = writer.join();
             });
-        })?;
+        };
+        std::thread::Builder::new().name("worksite".into()).spawn(house).map_err(StartError::Thread)?;
         let handle = started.await.map_err(|_died| StartError::Died)??;
-        *handle.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Thread { stop, ended });
+        *handle.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(Thread { stop, ended });
         Ok(Runtime::from_handle(handle))
     }
 

@@ -173,6 +173,13 @@ pub(crate) enum CommitFailure {
 }
 
 impl CommitFailure {
+    pub(crate) fn of(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unwritten(error) => Self::Store(error),
+            refusal => Self::Refused(refusal),
+        }
+    }
+
     pub(crate) fn into_send_error(self, change: Change) -> SendError {
         let drafts = change.drafts;
         match self {

@@ -202,7 +202,7 @@ impl Persistence {
         let (changes, answers): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.batch).into_iter().map(|commit| (commit.change, commit.answer)).unzip();
         let verdicts = match self.store().and_then(|store| store.commit(&changes, at)) {
-            Ok(verdicts) => verdicts.into_iter().map(|verdict| verdict.map_err(CommitFailure::Refused)).collect(),
+            Ok(verdicts) => verdicts.into_iter().map(|verdict| verdict.map_err(CommitFailure::of)).collect(),
             Err(error) => {
                 tracing::error!(%error, changes = changes.len(), "a commit failed");
                 vec![Err(CommitFailure::Store(error)); changes.len()]

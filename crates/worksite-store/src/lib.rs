@@ -1,1 +1,30 @@
-//! placeholder
+//! The door of Worksite: [`SqliteStore`] keeps a site in one SQLite file, and is the only place that knows SQL.
+//!
+//! Its contract is [`Store`](worksite_model::Store)'s. One process owns a file and holds the lock beside it; readers in
+//! other processes ([`Reader`], the `sqlite3` shell) are welcome at any time.
+
+mod options;
+pub use options::{SqliteOptions, SyncMode, WriteHandler};
+
+mod open;
+pub use open::SqliteStore;
+
+mod lock;
+
+mod schema;
+
+mod commit;
+
+mod index;
+
+mod recover;
+
+mod row;
+
+mod reader;
+pub use reader::{InboxSummary, Reader};
+
+mod error;
+pub use error::OpenError;
+
+pub use rusqlite;

@@ -1,1 +1,182 @@
-//! placeholder
+#![doc = include_str!("../../../README.md")]
+//!
+//! # The face
+//!
+//! This crate puts the store and the runtime together and adds nothing else: [`Worksite::open`] gives a handle with all
+//! the methods of [`Runtime`]. Routines, drafts and facts are the model's words, in [`prelude`].
+
+use std::ops::Deref;
+use std::path::Path;
+use thiserror::Error;
+use worksite_model::{Advice, AsyncRoutine, Limits, Person, Routine};
+use worksite_runtime::{Clock, Runtime, StartError};
+use worksite_store::{SqliteOptions, SqliteStore};
+
+pub use pollster::block_on;
+pub use worksite_model as model;
+pub use worksite_runtime as runtime;
+pub use worksite_store as store;
+
+/// Derives and traits of serde, so that an application needs no dependency of its own: write
+/// `#[serde(crate = "worksite::serde")]` beside the derive.
+pub use serde;
+
+/// What most programs need.
+pub mod prelude {
+    pub use crate::{Builder, OpenError, Worksite};
+    pub use worksite_model::{
+        Advice, AsyncRoutine, Departure, Draft, Durable, Encoding, Ended, EnvelopeId, Fact, Limits, Outcome, Payload,
+        Person, PersonId, Priority, RetryPolicy, Roster, Routine, RoutineFailure, Tally, Timestamp, Turn,
+    };
+    pub use worksite_runtime::{AskError, Clock, DeskError, Receipt, SendError, Subscription, Told};
+    pub use worksite_store::{SqliteOptions, SyncMode};
+}
+
+/// A site: one file with its people, their mail and their routines' states, and the house that works on it. Cheap to
+/// clone; all clones are the same site. Its methods are those of [`Runtime`].
+#[derive(Debug, Clone)]
+pub struct Worksite(Runtime);
+
+impl Worksite {
+    /// Opens a site without routines: every worker is manual, and the application drains and acknowledges its mail, as
+    /// in seed 000. A missing or empty file becomes a new site.
+    ///
+    /// ```
+    /// use worksite::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("site.db");
+    /// worksite::block_on(async {
+    ///     let site = Worksite::open(path).await?;
+    ///     site.sync([Person::new(1, "ada")]).await?;
+    ///     site.send(Draft::to(1, &String::from("hello"))?).await?; // durable from here on
+    ///     let mail = site.drain(1, 10).await?;
+    ///     assert_eq!(mail[0].envelope.draft.payload.decode::<String>()?, "hello");
+    ///     site.acknowledge(mail.iter().map(|delivery| delivery.id()).collect()).await?;
+    ///     site.shutdown().await;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`OpenError`]; a file that cannot be opened is left as it was.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::builder().open(path).await
+    }
+
+    /// Describes a site to be opened.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
+impl Deref for Worksite {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        &self.0
+    }
+}
+
+/// A site to be opened: its routines, limits, clock, seed, and how its file is kept.
+#[derive(Debug, Default)]
+pub struct Builder {
+    runtime: worksite_runtime::Builder,
+    store: SqliteOptions,
+}
+
+impl Builder {
+    /// Adds a synchronous routine to all workers that are not manual.
+    #[must_use]
+    pub fn routine<R: Routine>(mut self, routine: R) -> Self {
+        self.runtime = self.runtime.routine(routine);
+        self
+    }
+
+    /// Adds an asynchronous routine to all workers that are not manual.
+    #[must_use]
+    pub fn async_routine<R: AsyncRoutine>(mut self, routine: R) -> Self {
+        self.runtime = self.runtime.async_routine(routine);
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.runtime = self.runtime.limits(limits);
+        self
+    }
+
+    /// Sets the seed from which all chance in the house follows. Default 0.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.runtime = self.runtime.seed(seed);
+        self
+    }
+
+    /// Sets the clock. Default: the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.runtime = self.runtime.clock(clock);
+        self
+    }
+
+    /// Says whose mail the application takes by hand. Default: everybody's when there is no routine, else nobody's.
+    #[must_use]
+    pub fn manual(mut self, manual: impl Fn(&Person) -> bool + Send + Sync + 'static) -> Self {
+        self.runtime = self.runtime.manual(manual);
+        self
+    }
+
+    /// Sets how the file is kept: sync mode, size limit, and handlers for the application's own tables.
+    #[must_use]
+    pub fn store(mut self, options: SqliteOptions) -> Self {
+        self.store = options;
+        self
+    }
+
+    /// Opens the site on threads of its own; works under any executor. A missing or empty file becomes a new site. Mail
+    /// that waits in the file is taken up at once.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a file that cannot be opened is left as it was.
+    pub async fn open(self, path: impl AsRef<Path>) -> Result<Worksite, OpenError> {
+        let (path, options) = (path.as_ref().to_path_buf(), self.store);
+        let open = move || Ok(Box::new(SqliteStore::open(path, options)?) as Box<dyn worksite_model::Store>);
+        self.runtime.start_with::<OpenError>(open).await.map(Worksite)
+    }
+
+    /// Opens the site on the calling thread, which must run a tokio `LocalSet` or an actix `System`; see
+    /// [`worksite_runtime::Builder::start_local`].
+    ///
+    /// # Errors
+    /// [`OpenError`]; a file that cannot be opened is left as it was.
+    pub async fn open_local(self, path: impl AsRef<Path>) -> Result<Worksite, OpenError> {
+        let store = SqliteStore::open(path, self.store)?;
+        Ok(Worksite(self.runtime.start_local(Box::new(store)).await?))
+    }
+}
+
+/// Why a site could not be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The file could not be opened; the store's error names the remedy.
+    #[error(transparent)]
+    Store(#[from] worksite_store::OpenError),
+    /// The house could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl OpenError {
+    /// What the caller should do next.
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Store(error) => error.advice(),
+            Self::Start(error) => error.advice(),
+        }
+    }
+}

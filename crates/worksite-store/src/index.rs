@@ -1,0 +1,93 @@
+//! The index owns who has what waiting, in memory: the ids of each person's waiting envelopes.
+//!
+//! It stands in for a database index that would make each message several times as expensive. Mail comes in at the back
+//! and mostly leaves near the front, in the order of ids; so an inbox is a sorted ring of ids, eight bytes each.
+
+use std::collections::{HashMap, VecDeque};
+use worksite_model::{EnvelopeId, PersonId, Waiting};
+
+/// Ids of waiting envelopes, by person.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    pending: HashMap<PersonId, VecDeque<i64>>,
+    total: u64,
+}
+
+impl Index {
+    /// Adds an id, higher than all the person has.
+    pub(crate) fn push(&mut self, person: PersonId, id: EnvelopeId) {
+        self.pending.entry(person).or_default().push_back(id.0);
+        self.total += 1;
+    }
+
+    /// Removes an id; false when the person does not have it.
+    pub(crate) fn remove(&mut self, person: PersonId, id: EnvelopeId) -> bool {
+        let Some(ids) = self.pending.get_mut(&person) else { return false };
+        if ids.front() == Some(&id.0) {
+            ids.pop_front();
+        } else if let Ok(place) = ids.binary_search(&id.0) {
+            ids.remove(place);
+        } else {
+            return false;
+        }
+        // An empty ring keeps its room: the person will get mail again. A large one is given back.
+        if ids.is_empty() && ids.capacity() > 64 {
+            self.pending.remove(&person);
+        }
+        self.total -= 1;
+        true
+    }
+
+    /// Removes all of a person's ids.
+    pub(crate) fn take(&mut self, person: PersonId) -> Vec<EnvelopeId> {
+        let ids: Vec<_> = self.pending.remove(&person).unwrap_or_default().into_iter().map(EnvelopeId).collect();
+        self.total -= ids.len() as u64;
+        ids
+    }
+
+    /// Whether the person has this id waiting.
+    pub(crate) fn contains(&self, person: PersonId, id: EnvelopeId) -> bool {
+        self.pending.get(&person).is_some_and(|ids| ids.binary_search(&id.0).is_ok())
+    }
+
+    /// A person's ids, in order.
+    pub(crate) fn ids(&self, person: PersonId) -> impl Iterator<Item = EnvelopeId> {
+        self.pending.get(&person).into_iter().flatten().copied().map(EnvelopeId)
+    }
+
+    /// Everybody with mail waiting, in order of ids.
+    pub(crate) fn waiting(&self) -> Vec<Waiting> {
+        let people = self.pending.iter().filter(|(_, ids)| !ids.is_empty());
+        let mut waiting: Vec<_> =
+            people.map(|(person, ids)| Waiting { person: *person, envelopes: ids.len() }).collect();
+        waiting.sort_by_key(|entry| entry.person);
+        waiting
+    }
+
+    /// How many envelopes wait.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_leave_from_the_front_the_middle_and_the_back() {
+        let mut index = Index::default();
+        let person = PersonId(7);
+        for id in 1..=100 {
+            index.push(person, EnvelopeId(id));
+        }
+        for id in [1, 50, 100, 2, 99] {
+            assert!(index.remove(person, EnvelopeId(id)));
+            assert!(!index.remove(person, EnvelopeId(id)));
+        }
+        assert!(!index.remove(PersonId(8), EnvelopeId(3)));
+        assert_eq!((index.total(), index.ids(person).count(), index.waiting()[0].envelopes), (95, 95, 95));
+        assert_eq!(index.take(person).len(), 95);
+        assert_eq!((index.total(), index.waiting().len()), (0, 0));
+    }
+}

@@ -1,0 +1,137 @@
+//! The reader owns looking at a file without changing it: beside a living owner, or on a cold file.
+//!
+//! It takes no lock and never checkpoints. Each call reads one snapshot and lets it go, so that it never keeps the
+//! write-ahead log from being emptied.
+
+use crate::error::read_error;
+use crate::open::Mirrors;
+use crate::{OpenError, recover, row, schema};
+use rusqlite::{Connection, OpenFlags, params};
+use std::path::Path;
+use std::time::Duration;
+use worksite_model::{DeadLetter, EnvelopeId, Payload, PersonId, Roster, StoreError, Tally, WaitingDelivery};
+
+/// A read-only view of a site's file.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+}
+
+/// Who has how much waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxSummary {
+    /// Whose inbox.
+    pub person: PersonId,
+    /// Their name, if they were ever on the roster.
+    pub name: Option<String>,
+    /// Envelopes waiting.
+    pub envelopes: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+}
+
+impl Reader {
+    /// Opens a site's file read-only.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a missing file is one too.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(OpenError::of)?;
+        connection.busy_timeout(Duration::from_secs(1))?;
+        schema::check(&connection, path)?;
+        Ok(Self { connection })
+    }
+
+    /// The active people.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn roster(&self) -> Result<Roster, StoreError> {
+        crate::open::roster(&self.connection).map_err(|error| read_error(&error))
+    }
+
+    /// How much mail there has ever been, and what became of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn tally(&self) -> Result<Tally, StoreError> {
+        let read = || {
+            // One snapshot for both reads, or the counts would not fit each other beside a living owner.
+            let _snapshot = self.connection.unchecked_transaction()?;
+            let mirrors = Mirrors::load(&self.connection)?;
+            Ok(Tally { waiting: mirrors.index.total(), ..mirrors.tally })
+        };
+        read().map_err(|error: rusqlite::Error| read_error(&error))
+    }
+
+    /// Who has how much waiting, in order of ids.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn inboxes(&self) -> Result<Vec<InboxSummary>, StoreError> {
+        let sql = "SELECT e.recipient, p.name, count(*), sum(length(e.body)) FROM envelopes e \
+                   LEFT JOIN people p ON p.id = e.recipient GROUP BY e.recipient ORDER BY e.recipient";
+        let read = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let inboxes = statement.query_map([], |row| {
+                Ok(InboxSummary {
+                    person: PersonId(row.get(0)?),
+                    name: row.get(1)?,
+                    envelopes: row.get::<_, i64>(2)?.cast_unsigned(),
+                    bytes: row.get::<_, i64>(3)?.cast_unsigned(),
+                })
+            })?;
+            inboxes.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|error: rusqlite::Error| read_error(&error))
+    }
+
+    /// A page of a person's waiting mail in order of ids, after this id; what cannot be read comes as its reason.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn waiting(
+        &self,
+        person: PersonId,
+        after: EnvelopeId,
+        limit: usize,
+    ) -> Result<Vec<Result<WaitingDelivery, String>>, StoreError> {
+        let sql =
+            format!("SELECT {} FROM envelopes WHERE id > ?1 AND recipient = ?2 ORDER BY id LIMIT ?3", row::COLUMNS);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let read = || {
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let mail = statement.query_map(params![after.0, person.0, limit], |row| Ok(row::delivery(row)))?;
+            mail.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|error: rusqlite::Error| read_error(&error))
+    }
+
+    /// A person's routine states, in order of names.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn states(&self, person: PersonId) -> Result<Vec<(String, Payload)>, StoreError> {
+        recover::read_states(&self.connection, person).map_err(|error| read_error(&error))
+    }
+
+    /// A page of dead letters in order of ids, after this id.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn dead_letters(&self, after: EnvelopeId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        let sql = format!(
+            "SELECT {}, buried_at, failure, reason FROM dead_letters WHERE id > ?1 ORDER BY id LIMIT ?2",
+            row::COLUMNS
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let read = || {
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let letters = statement.query_map(params![after.0, limit], recover::dead_letter)?;
+            letters.filter_map(Result::transpose).collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|error: rusqlite::Error| read_error(&error))
+    }
+}

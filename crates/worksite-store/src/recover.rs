@@ -1,0 +1,81 @@
+//! Recovery owns reading a worker back: its waiting envelopes by the ids that the index has, and its states. A row that
+//! cannot be read is moved to quarantine with its reason, so that one bad row bricks nobody.
+
+use crate::commit::failure_kind;
+use crate::error::{batch_error, read_error};
+use crate::open::SqliteStore;
+use crate::row;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use worksite_model::{
+    DeadLetter, EnvelopeId, Payload, PersonId, Quarantined, Recovered, RoutineFailure, StoreError, Timestamp,
+    WaitingDelivery,
+};
+
+impl SqliteStore {
+    pub(crate) fn recover_person(&mut self, person: PersonId) -> Result<Recovered, StoreError> {
+        let read = self.read_waiting(person).map_err(|error| read_error(&error))?;
+        let states = read_states(&self.connection, person).map_err(|error| read_error(&error))?;
+        let (mut waiting, mut quarantined) = (Vec::with_capacity(read.len()), Vec::new());
+        for (id, delivery) in read {
+            match delivery {
+                Ok(delivery) => waiting.push(delivery),
+                Err(reason) => quarantined.push(Quarantined { id, reason }),
+            }
+        }
+        if !quarantined.is_empty()
+            && let Err(error) = self.quarantine(person, &quarantined)
+        {
+            return Err(self.failed(batch_error(&error).unwrap_or_else(|| read_error(&error))));
+        }
+        Ok(Recovered { waiting, states, watermark: EnvelopeId(self.mirrors.last_id), quarantined })
+    }
+
+    fn read_waiting(&self, person: PersonId) -> rusqlite::Result<Vec<(EnvelopeId, Result<WaitingDelivery, String>)>> {
+        let sql = format!("SELECT {} FROM envelopes WHERE id = ?1", row::COLUMNS);
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut read = Vec::new();
+        for id in self.mirrors.index.ids(person) {
+            let delivery = statement.query_row([id.0], |row| Ok(row::delivery(row))).optional()?;
+            // Somebody edited the file under us; there is nothing to move, but it has to be counted.
+            read.push((id, delivery.unwrap_or_else(|| Err("its row is gone".into()))));
+        }
+        Ok(read)
+    }
+
+    fn quarantine(&mut self, person: PersonId, rows: &[Quarantined]) -> rusqlite::Result<()> {
+        let transaction = self.connection.unchecked_transaction()?;
+        for row in rows {
+            transaction.execute(QUARANTINE, params![row.id.0, row.reason, person.0])?;
+            transaction.execute("DELETE FROM envelopes WHERE id = ?1", [row.id.0])?;
+        }
+        transaction.execute("UPDATE site SET quarantined = quarantined + ?1", [rows.len() as i64])?;
+        transaction.commit()?;
+        for row in rows {
+            self.mirrors.index.remove(person, row.id);
+        }
+        self.mirrors.tally.quarantined += rows.len() as u64;
+        Ok(())
+    }
+}
+
+const QUARANTINE: &str = "INSERT INTO quarantine (id, recipient, reason, row, body) \
+     SELECT ?1, ?3, ?2, coalesce((SELECT json_object('sender', sender, 'routine', routine, 'priority', priority, \
+     'attempt', attempt, 'due', due, 'not_before', not_before, 'expires_at', expires_at, 'accepted_at', accepted_at, \
+     'key', key, 'kind', kind, 'channel', channel, 'thread', thread, 'reply_to', reply_to, 'encoding', encoding, \
+     'type', type, 'version', version, 'checksum', checksum) FROM envelopes WHERE id = ?1), '{}'), \
+     (SELECT body FROM envelopes WHERE id = ?1)";
+
+/// A person's states, in order of routine names. One that is damaged comes as it is: decoding it gives the error.
+pub(crate) fn read_states(connection: &Connection, person: PersonId) -> rusqlite::Result<Vec<(String, Payload)>> {
+    let sql = "SELECT routine, encoding, type, version, checksum, body FROM states WHERE person = ?1 ORDER BY routine";
+    let mut statement = connection.prepare_cached(sql)?;
+    let states = statement.query_map([person.0], |row| Ok((row.get(0)?, row::payload(row, 1)?)))?;
+    states.filter_map(|state| state.map(|(routine, payload)| Some((routine, payload?))).transpose()).collect()
+}
+
+/// Reads a dead letter; nothing when its envelope cannot be read.
+pub(crate) fn dead_letter(row: &Row<'_>) -> rusqlite::Result<Option<DeadLetter>> {
+    let Ok(WaitingDelivery { delivery, .. }) = row::delivery(row) else { return Ok(None) };
+    let failure = RoutineFailure::new(failure_kind(row.get_ref(21)?.as_str()?), row.get::<_, String>(22)?);
+    Ok(Some(DeadLetter { delivery, failure, buried_at: Timestamp::from_micros(row.get(20)?) }))
+}
