@@ -411,6 +411,10 @@ impl Worker {
                 ctx.notify(Resume);
             }
             Executed::Settle { performed, state: None } => {
+                // The first of several failed: its neighbours were not performed, and wait again.
+                let failed: Vec<_> = performed.iter().map(|(delivery, _)| delivery.id()).collect();
+                let unperformed: Vec<_> = self.inbox.out().filter(|id| !failed.contains(id)).collect();
+                self.inbox.put_back(&unperformed);
                 self.forget(routine);
                 let change = self.settle(Some(routine), performed, None);
                 self.propose(change);
