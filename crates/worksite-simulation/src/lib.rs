@@ -1,1 +1,25 @@
-//! placeholder
+//! The weather of Worksite: seeds, virtual time, crashes, faults and traces.
+//!
+//! A [`World`] plays a [`Scenario`] on one thread under a paused clock, on any store; what happens is a list of
+//! [`Event`]s, the same for the same seed, over which [`Laws`] watch. [`MemoryStore`] is the second store beside SQLite,
+//! and [`conformance`] is the suite that both pass.
+
+mod memory;
+pub use memory::{MemoryDisk, MemoryStore};
+
+pub mod conformance;
+
+mod fault;
+pub use fault::{Fault, FaultyStore};
+
+mod trace;
+pub use trace::{Event, RecordingStore, Trace};
+
+mod laws;
+pub use laws::{Broken, LAWS, Law, Laws};
+
+mod scenario;
+pub use scenario::{Letter, Letters, Scenario, Step};
+
+mod world;
+pub use world::{Ending, Remembered, World};
