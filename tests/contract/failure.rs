@@ -97,3 +97,16 @@ async fn an_idle_worker_goes_and_comes_back_with_its_state() {
     site.ask::<String>(note(1, "three")).await.unwrap();
     assert_eq!(site.state::<Notes>(1, "diary").await.unwrap().unwrap().texts(), ["one", "two", "three"]);
 }
+
+/// Found by the simulation: a worker that crashed while it had nothing to do was never started again.
+#[tokio::test]
+async fn a_worker_that_crashed_while_idle_wakes_up_for_its_next_mail() {
+    let plot = Plot::new();
+    let site = plot.open().await;
+    site.sync(people()).await.unwrap();
+    site.ask::<String>(note(1, "before")).await.unwrap();
+    site.crash_worker(1);
+    // Longer than the back-off, shorter than the window in which crashes are counted.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(site.ask::<String>(note(1, "after")).await.unwrap(), "after");
+}

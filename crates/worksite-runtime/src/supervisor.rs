@@ -11,7 +11,7 @@ use crate::persistence::Close;
 use crate::runtime::House;
 use crate::worker::{self, Deliver, DeliverVolatile, Dismiss, Finish, Forget, Passivate, Settled, Unsettled, Worker};
 use actix::prelude::*;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -28,6 +28,8 @@ pub(crate) struct Supervisor {
     asks: HashMap<EnvelopeId, oneshot::Sender<Fate>>,
     /// When workers crashed, within the window.
     crashes: BTreeMap<PersonId, Vec<Timestamp>>,
+    /// Whose worker crashed and is not to be started before its back-off has passed: then a timer does it.
+    resting: BTreeSet<PersonId>,
     /// Who waits for the house to be quiet.
     quiescing: Vec<oneshot::Sender<()>>,
     /// Who waits for the house to be closed.
@@ -42,6 +44,7 @@ impl Supervisor {
             house,
             asks: HashMap::new(),
             crashes: BTreeMap::new(),
+            resting: BTreeSet::new(),
             quiescing: Vec::new(),
             closing: Vec::new(),
             closed: false,
@@ -256,7 +259,7 @@ impl Supervisor {
             let to = envelope.draft.to;
             match self.house.directory.address(to) {
                 Some(worker) => worker.do_send(Deliver(envelope.clone())),
-                None if self.house.directory.has_work(to) && !self.is_left_alone(to) => {
+                None if self.house.directory.has_work(to) && !self.resting.contains(&to) => {
                     self.start(to, ctx);
                 }
                 None => {}
@@ -331,7 +334,9 @@ impl Supervisor {
         tracing::error!(person = person.0, count, max, "a worker crashed");
         // Left alone means: not started again before the window has passed.
         let delay = if count > max { window } else { RESTART_DELAY * 2_u32.saturating_pow(count - 1) };
+        self.resting.insert(person);
         ctx.run_later(delay, move |supervisor, ctx| {
+            supervisor.resting.remove(&person);
             if supervisor.house.directory.has_work(person) {
                 supervisor.start(person, ctx);
             }
@@ -343,19 +348,6 @@ impl Supervisor {
         let crashes = self.crashes.entry(person).or_default();
         crashes.retain(|crash| now.since(*crash) < window);
         crashes
-    }
-
-    /// Whether a worker crashed lately: then a timer starts it, not its mail.
-    fn is_left_alone(&mut self, person: PersonId) -> bool {
-        if !self.crashes.contains_key(&person) {
-            return false;
-        }
-        let now = self.house.clock.now();
-        let left_alone = !self.recent_crashes(person, now).is_empty();
-        if !left_alone {
-            self.crashes.remove(&person);
-        }
-        left_alone
     }
 
     fn sweep(&mut self) {

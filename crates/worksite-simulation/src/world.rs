@@ -1,6 +1,7 @@
 //! A world owns one thread, one paused clock and one seed: it plays a scenario on a store, life after life, and the same
 //! seed gives the same trace.
 
+use crate::fault::{Fault, FaultyStore};
 use crate::laws::{Broken, Law, Laws};
 use crate::scenario::{Clerk, Letters, Scenario, SlowClerk, Step};
 use crate::trace::{Event, RecordingStore, Trace};
@@ -56,16 +57,18 @@ impl World {
         &self.trace
     }
 
-    /// One life: plays the scenario from its beginning on this store. What was done in an earlier life is not done
-    /// again, since every draft has a key.
+    /// One life: plays the scenario from its beginning on this store, with these faults. What was done in an earlier
+    /// life is not done again, since every draft has a key.
     ///
     /// # Errors
     /// [`Broken`] names the first law that did not hold.
-    pub fn live(&mut self, scenario: &Scenario, store: Box<dyn Store>) -> Result<Ending, Broken> {
+    pub fn live(&mut self, scenario: &Scenario, store: Box<dyn Store>, faults: Vec<Fault>) -> Result<Ending, Broken> {
         self.trace.push(Event::Life);
         let time = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let time = time.expect("the machine can give a world its clock");
+        // The trace sees what the disk sees, which is more than the house hears of when it dies in between.
         let recording = Box::new(RecordingStore::new(store, self.trace.clone()));
+        let recording = Box::new(FaultyStore::new(recording, faults));
         let (seed, limits, trace) = (self.seed, self.limits.clone(), self.trace.clone());
         let ending = tokio::task::LocalSet::new().block_on(&time, async move {
             let builder = Runtime::builder().routine(Clerk(trace.clone())).async_routine(SlowClerk(trace.clone()));
@@ -82,17 +85,18 @@ impl World {
         Ok(ending)
     }
 
-    /// Lives until the scenario is finished: `store` opens what the last life left, and gives a life its faults.
+    /// Lives until the scenario is finished: `store` opens what the last life left, and names the faults of the next.
     ///
     /// # Errors
     /// [`Broken`] names the first law that did not hold.
     pub fn lives(
         &mut self,
         scenario: &Scenario,
-        mut store: impl FnMut(usize) -> Box<dyn Store>,
+        mut store: impl FnMut(usize) -> (Box<dyn Store>, Vec<Fault>),
     ) -> Result<Remembered, Broken> {
         for life in 0..LIVES_MAX {
-            if let Ending::Finished(remembered) = self.live(scenario, store(life))? {
+            let (store, faults) = store(life);
+            if let Ending::Finished(remembered) = self.live(scenario, store, faults)? {
                 return Ok(remembered);
             }
         }
@@ -158,7 +162,7 @@ async fn play_step(runtime: &Runtime, step: &Step, trace: &Trace) -> Option<()> 
             }
         }
         Step::Wait(time) => tokio::time::sleep(*time).await,
-        Step::Quiesce => return quiesce(runtime).await,
+        Step::Quiesce => return quiesce(runtime, trace).await,
         Step::CrashWorker(person) => runtime.crash_worker(*person),
     }
     Some(())
@@ -180,15 +184,18 @@ fn is_fatal(error: &SendError) -> bool {
 }
 
 /// Waits for all mail; a dead store would keep it waiting for ever, so the store is asked now and then.
-async fn quiesce(runtime: &Runtime) -> Option<()> {
-    let minute = std::time::Duration::from_secs(60);
-    loop {
-        match tokio::time::timeout(minute, runtime.quiesce()).await {
+async fn quiesce(runtime: &Runtime, trace: &Trace) -> Option<()> {
+    for _minute in 0..MINUTES_TO_REST_MAX {
+        match tokio::time::timeout(std::time::Duration::from_secs(60), runtime.quiesce()).await {
             Ok(quiet) => return quiet.ok(),
             Err(_elapsed) => drop(runtime.tally().await.ok()?),
         }
     }
+    panic!("mail waits, and nobody takes it: a wake-up was lost\n{trace}")
 }
+
+/// No scenario has anything to wait for that takes longer, in virtual time.
+const MINUTES_TO_REST_MAX: usize = 600;
 
 async fn remember(runtime: &Runtime) -> Result<Remembered, DeskError> {
     let mut remembered = Remembered::default();
