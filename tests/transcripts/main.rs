@@ -1,0 +1,83 @@
+//! Every example prints what its page says, and what is killed and run again ends the same.
+//!
+//! `WORKSITE_REWRITE=1` rewrites the `.out` files; the difference is for the reviewer.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Runs an example as a user would; the build has released its lock by the time tests run.
+fn run(example: &str, arguments: &[&str]) -> Output {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", "--quiet", "--example", example]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    cargo.arg("--").args(arguments).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn compare(example: &str, transcript: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(format!("{example}.out"));
+    if std::env::var_os("WORKSITE_REWRITE").is_some() {
+        std::fs::write(&path, transcript).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(transcript, expected, "{}", path.display());
+}
+
+fn as_text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn the_first_message_is_as_printed_also_after_being_killed_anywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let unbroken = folder.path().join("unbroken.db");
+    compare("01_first_message", &text(&run("01_first_message", &[as_text(&unbroken)])));
+    let killed = folder.path().join("killed.db");
+    for asked in ["0", "1", "2"] {
+        let ended = run("01_first_message", &[as_text(&killed), "--kill-after", asked]);
+        assert!(!ended.status.success(), "it should have been killed");
+    }
+    compare("01_first_message", &text(&run("01_first_message", &[as_text(&killed)])));
+}
+
+#[test]
+fn a_cut_of_campus_chat_ticks_all_checks_and_its_digest_survives_kills() {
+    let folder = tempfile::tempdir().unwrap();
+    let (unbroken, killed) = (folder.path().join("unbroken.db"), folder.path().join("killed.db"));
+    let cut = |site: &Path, more: &[&str]| {
+        let mut arguments = vec!["--quiet", "--lines", "4000", "--site", as_text(site)];
+        arguments.extend(more);
+        run("campus_chat", &arguments)
+    };
+    let digest = |output: &Output| {
+        assert!(output.status.success(), "{}", text(output));
+        text(output).lines().last().unwrap().to_string()
+    };
+    let expected = digest(&cut(&unbroken, &[]));
+    assert!(expected.starts_with("digest "), "{expected}");
+    for moment in ["1", "700", "2500", "3999"] {
+        assert!(!cut(&killed, &["--kill-after", moment]).status.success(), "it should have been killed");
+    }
+    assert_eq!(digest(&cut(&killed, &[])), expected);
+}
+
+#[test]
+fn campus_chat_says_what_is_wrong_with_its_arguments_and_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(run("campus_chat", &["--no-such-thing"]).status.code(), Some(2));
+    let data = folder.path().join("bad.csv.gz");
+    let site = folder.path().join("site.db");
+    let mut packed = flate2::write::GzEncoder::new(std::fs::File::create(&data).unwrap(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, b"Source,Target,Timestamp\n1,2,4/15/04 2:56 PM\n1,two,4/15/04 2:57 PM\n")
+        .unwrap();
+    packed.finish().unwrap();
+    let ended = run("campus_chat", &["--data", as_text(&data), "--site", as_text(&site)]);
+    let error = String::from_utf8(ended.stderr).unwrap();
+    assert!(error.contains("line 3") && error.contains("\"two\""), "{error}");
+    assert!(!site.exists(), "nothing was written");
+}
