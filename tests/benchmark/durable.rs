@@ -1,0 +1,156 @@
+//! Durable send-and-settle: a message of 200 bytes to one of 1,000 workers, accepted, performed, its state of 128 bytes
+//! written and its envelope removed, with so many in flight, against the same rows written by rusqlite alone.
+//!
+//! The baseline does what the contract demands in the same batches: with C in flight, each transaction accepts C/2
+//! messages and settles the C/2 before (insert, delete, state upsert); one in flight takes two transactions a message.
+
+use crate::Effort;
+use crate::machine::{rate, timed};
+use crate::table::{Line, Target};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use worksite::prelude::*;
+
+const PEOPLE: i64 = 1_000;
+
+pub fn line(effort: Effort, in_flight: usize) -> Line {
+    let full = match in_flight {
+        1 => 10_000,
+        64 => 100_000,
+        _ => 240_000,
+    };
+    let messages = full / effort.divisor;
+    let pairs = (0..effort.repeats).map(|_| (ours(messages, in_flight), raw(messages, in_flight))).collect();
+    // One at a time, the target is a latency of at most one and a half raw commits.
+    let target = match in_flight {
+        1 => Some(Target::AtLeast(1.0 / 1.5)),
+        1024 => Some(Target::AtLeast(0.90)),
+        _ => None,
+    };
+    Line { name: format!("durable-{in_flight}"), unit: "messages/s", pairs, target }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Work(String);
+impl Durable for Work {
+    const TYPE: &'static str = "work";
+}
+
+#[derive(Serialize, Deserialize)]
+struct Memory(u64, Vec<u64>);
+impl Durable for Memory {
+    const TYPE: &'static str = "memory";
+}
+impl Default for Memory {
+    fn default() -> Self {
+        // Fifteen numbers that take nine bytes each, encoded: about 128 with the rest.
+        Self(0, vec![u64::MAX; 14])
+    }
+}
+
+struct Worker;
+
+impl Routine for Worker {
+    const NAME: &'static str = "worker";
+    type State = Memory;
+    type Message = Work;
+
+    fn perform(&self, turn: &mut Turn<Memory>, work: Work) -> Ended {
+        turn.state.0 += work.0.len() as u64;
+        Ok(Outcome::Done)
+    }
+}
+
+fn ours(messages: usize, in_flight: usize) -> f64 {
+    let folder = tempfile::tempdir().expect("a folder for the site");
+    worksite::block_on(async {
+        let site = Worksite::builder().routine(Worker).open(folder.path().join("site.db")).await.expect("a site");
+        site.sync((0..PEOPLE).map(|id| Person::new(id, "worker"))).await.expect("a roster");
+        let work = Payload::encode(&Work("x".repeat(198))).expect("work can be encoded");
+        // Settled, and no reply was wanted: that answer comes after the commit that settled it.
+        let ask = |index: usize| site.ask::<()>(Draft::of(recipient(index), work.clone()));
+        for index in 0..PEOPLE as usize {
+            let _awake = ask(index).await;
+        }
+        let mut asked: FuturesUnordered<_> = (0..in_flight).map(ask).collect();
+        let mut next = in_flight;
+        #[expect(clippy::disallowed_methods, reason = "this is the room that measures")]
+        let start = std::time::Instant::now();
+        while let Some(answer) = asked.next().await {
+            assert!(matches!(answer, Err(AskError::NoReply)), "it was settled");
+            if next < messages {
+                asked.push(ask(next));
+                next += 1;
+            }
+        }
+        let took = start.elapsed();
+        let mut bytes = 0;
+        for person in 0..PEOPLE {
+            bytes += site.state::<Memory>(person, "worker").await.expect("readable").map_or(0, |memory| memory.0);
+        }
+        assert_eq!(bytes, 198 * (next as u64 + PEOPLE as u64), "every message was performed once");
+        site.shutdown().await;
+        rate(next, took)
+    })
+}
+
+/// People in an order that looks random, the same for both.
+fn recipient(index: usize) -> i64 {
+    (worksite_model::chance(1, &[index as i64]) % PEOPLE as u64) as i64
+}
+
+pub fn raw_connection(path: &Path) -> Connection {
+    let connection = Connection::open(path).expect("a database");
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536;
+             CREATE TABLE envelopes (id INTEGER PRIMARY KEY, recipient INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+             CREATE TABLE states (person INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;",
+        )
+        .expect("tables");
+    connection
+}
+
+fn raw(messages: usize, in_flight: usize) -> f64 {
+    let folder = tempfile::tempdir().expect("a folder for the database");
+    let connection = raw_connection(&folder.path().join("raw.db"));
+    let (work, memory) = (vec![7_u8; 200], vec![7_u8; 128]);
+    let batch = (in_flight / 2).max(1);
+    let insert = |index: usize| {
+        let mut insert = connection.prepare_cached("INSERT INTO envelopes VALUES (?1, ?2, ?3)").expect("sql");
+        insert.execute(params![index as i64 + 1, recipient(index), work]).expect("inserted");
+    };
+    let settle = |index: usize| {
+        let mut delete = connection.prepare_cached("DELETE FROM envelopes WHERE id = ?1").expect("sql");
+        delete.execute([index as i64 + 1]).expect("deleted");
+        let upsert = "INSERT INTO states VALUES (?1, ?2) ON CONFLICT (person) DO UPDATE SET body = ?2";
+        let mut upsert = connection.prepare_cached(upsert).expect("sql");
+        upsert.execute(params![recipient(index), memory]).expect("upserted");
+    };
+    let transaction = |work: &dyn Fn()| {
+        connection.execute_batch("BEGIN IMMEDIATE").expect("begun");
+        work();
+        connection.execute_batch("COMMIT").expect("committed");
+    };
+    let ((), took) = timed(|| {
+        let mut first = 0;
+        while first < messages {
+            let range = first..(first + batch).min(messages);
+            if in_flight == 1 {
+                transaction(&|| range.clone().for_each(insert));
+                transaction(&|| range.clone().for_each(settle));
+            } else {
+                // The messages of this batch come in while those of the one before leave.
+                transaction(&|| {
+                    range.clone().for_each(insert);
+                    range.start.checked_sub(batch).into_iter().flat_map(|from| from..range.start).for_each(settle);
+                });
+            }
+            first = range.end;
+        }
+    });
+    rate(messages, took)
+}
