@@ -172,6 +172,14 @@ fn acknowledged_with_effects(committed: &Committed, states: &[worksite_model::St
     Ok(())
 }
 
+/// Checks that what is remembered after crashes is what an unbroken life remembers.
+///
+/// # Errors
+/// [`Broken`].
+pub fn recovery_equals_life<T: PartialEq + fmt::Debug>(life: &T, recovered: &T) -> Result<(), Broken> {
+    hold(Law::RecoveryEqualsLife, life == recovered, || format!("{recovered:?} was recovered; life had {life:?}"))
+}
+
 fn hold(law: Law, holds: bool, how: impl FnOnce() -> String) -> Result<(), Broken> {
     if holds { Ok(()) } else { Err(Broken { law, how: how() }) }
 }
@@ -250,5 +258,7 @@ mod tests {
         assert_eq!(broken(&[full]), Some(Law::Bounds));
         let synced = Event::Synced { wanted: vec![], active: vec![], awake: vec![person] };
         assert_eq!(broken(&[synced]), Some(Law::Roster));
+        let law = |life, recovered| recovery_equals_life(&life, &recovered).err().map(|broken| broken.law);
+        assert_eq!((law(1, 1), law(1, 2)), (None, Some(Law::RecoveryEqualsLife)));
     }
 }

@@ -16,7 +16,7 @@ mod trace;
 pub use trace::{Event, RecordingStore, Trace};
 
 mod laws;
-pub use laws::{Broken, LAWS, Law, Laws};
+pub use laws::{Broken, LAWS, Law, Laws, recovery_equals_life};
 
 mod scenario;
 pub use scenario::{Letter, Letters, Scenario, Step};
