@@ -98,6 +98,18 @@ async fn an_ask_is_answered_after_its_commit_and_under_its_key_also_after_a_rest
 }
 
 #[tokio::test]
+async fn all_who_ask_under_one_key_get_the_one_answer() {
+    let plot = Plot::new();
+    let site = plot.open().await;
+    site.sync(people()).await.unwrap();
+    let asked: Vec<_> = (0..10).map(|_| site.ask::<String>(note(1, "what").key("question"))).collect();
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), "what");
+    }
+    assert_eq!(site.state::<Notes>(1, "diary").await.unwrap().unwrap().0.len(), 1);
+}
+
+#[tokio::test]
 async fn an_ask_for_what_is_buried_or_unanswered_says_so() {
     let plot = Plot::new();
     let site = plot.open().await;

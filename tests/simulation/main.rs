@@ -3,6 +3,8 @@
 //! A failing seed is printed as the command that repeats it. `WORKSITE_SEED` plays one seed; `cargo test --test simulation
 //! -- --ignored` plays thousands.
 
+mod wounds;
+
 use std::path::Path;
 use std::time::Duration;
 use worksite_model::{Draft, Limits, Store};

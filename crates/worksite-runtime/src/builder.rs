@@ -65,7 +65,8 @@ impl Builder {
         self
     }
 
-    /// Says whose mail the application takes by hand. Default: everybody's when there is no routine, else nobody's.
+    /// Says whose mail the application takes by hand; asked when somebody joins, and at the start. Default: everybody's
+    /// when there is no routine, else nobody's.
     #[must_use]
     pub fn manual(mut self, manual: impl Fn(&Person) -> bool + Send + Sync + 'static) -> Self {
         self.manual = Some(Box::new(manual));

@@ -43,6 +43,8 @@ pub(crate) struct Directory {
     roster: RwLock<Roster>,
     /// Envelopes waiting for active people whose workers have routines: none left means the house is quiet.
     due: AtomicUsize,
+    /// Workers that sit at their desks.
+    seated: AtomicUsize,
     /// Changes from outside that the writer has not answered.
     in_flight: AtomicUsize,
     closed: AtomicBool,
@@ -57,7 +59,11 @@ impl Directory {
     pub(crate) fn join(&self, person: &Person, manual: bool) {
         let mut desks = self.write();
         let desk = desks.entry(person.id).or_default();
-        if !desk.active && !manual {
+        // Who takes the mail is settled on joining: a new name does not change it under a worker that is awake.
+        if desk.active {
+            return;
+        }
+        if !manual {
             self.due.fetch_add(desk.waiting.load(Ordering::Acquire), Ordering::AcqRel);
         }
         (desk.active, desk.manual) = (true, manual);
@@ -71,7 +77,7 @@ impl Directory {
             self.due.fetch_sub(desk.waiting.load(Ordering::Acquire), Ordering::AcqRel);
         }
         desk.active = false;
-        let address = desk.address.take();
+        let address = self.stand_up(desk);
         if desk.waiting.load(Ordering::Acquire) == 0 {
             desks.remove(&person);
         }
@@ -187,6 +193,7 @@ impl Directory {
         if desk.address.is_none() {
             desk.generation = desk.generation.wrapping_add(1);
             desk.address = Some(make(desk.generation, desk.manual));
+            self.seated.fetch_add(1, Ordering::AcqRel);
             desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         desk.address.clone()
@@ -196,13 +203,24 @@ impl Directory {
     pub(crate) fn unseat(&self, person: PersonId, generation: u32) -> bool {
         let mut desks = self.write();
         let Some(desk) = desks.get_mut(&person).filter(|desk| desk.generation == generation) else { return false };
-        desk.address = None;
+        self.stand_up(desk);
         true
+    }
+
+    fn stand_up(&self, desk: &mut Desk) -> Option<Addr<Worker>> {
+        let address = desk.address.take()?;
+        self.seated.fetch_sub(1, Ordering::AcqRel);
+        Some(address)
+    }
+
+    /// Whether any worker is awake.
+    pub(crate) fn is_anybody_awake(&self) -> bool {
+        self.seated.load(Ordering::Acquire) > 0
     }
 
     /// Clears all seats and all counts: everything that waited was removed.
     pub(crate) fn clear_seats(&self) -> Vec<Addr<Worker>> {
-        self.write().values_mut().filter_map(|desk| desk.address.take()).collect()
+        self.write().values_mut().filter_map(|desk| self.stand_up(desk)).collect()
     }
 
     /// Whether the person is active, takes mail by routines, and has some.

@@ -25,7 +25,7 @@ pub(crate) struct Supervisor {
     /// What all workers share.
     house: Arc<House>,
     /// Who waits for the reply to which envelope.
-    asks: HashMap<EnvelopeId, oneshot::Sender<Fate>>,
+    asks: HashMap<EnvelopeId, Vec<oneshot::Sender<Fate>>>,
     /// When workers crashed, within the window.
     crashes: BTreeMap<PersonId, Vec<Timestamp>>,
     /// Whose worker crashed and is not to be started before its back-off has passed: then a timer does it.
@@ -284,7 +284,7 @@ impl Supervisor {
                 let _gone = replied.send(fate);
             }
             Some(Waiter::Asker { entry, replied }) => {
-                self.asks.insert(entry.id(), replied);
+                self.asks.entry(entry.id()).or_default().push(replied);
             }
         }
     }
@@ -306,8 +306,10 @@ impl Supervisor {
     }
 
     fn reply(&mut self, id: EnvelopeId, fate: impl FnOnce() -> Fate) {
-        if let Some(asker) = self.asks.remove(&id) {
-            let _gone = asker.send(fate());
+        let Some(askers) = self.asks.remove(&id) else { return };
+        let fate = fate();
+        for asker in askers {
+            let _gone = asker.send(fate.clone());
         }
     }
 
@@ -365,7 +367,7 @@ impl Supervisor {
     }
 
     fn close_if_empty(&mut self, ctx: &mut Context<Self>) {
-        if self.house.directory.awake().is_empty() {
+        if !self.house.directory.is_anybody_awake() {
             self.close_store(ctx);
         }
     }
