@@ -3,6 +3,7 @@
 mod broadcast;
 mod delivery;
 mod failure;
+mod file;
 mod input;
 mod manual;
 mod ordering;

@@ -143,9 +143,9 @@ impl Inbox {
         self.return_out(id, |delivery| (Delivery { attempt, ..delivery }, Some(due)));
     }
 
-    /// The ids that were taken and are not acknowledged, in order.
-    pub fn out(&self) -> impl Iterator<Item = EnvelopeId> {
-        self.out.keys().copied()
+    /// What was taken and is not acknowledged, in order of ids.
+    pub fn out(&self) -> impl ExactSizeIterator<Item = &Delivery> {
+        self.out.values()
     }
 
     fn place(&mut self, delivery: Delivery, due: Option<Timestamp>) {

@@ -168,6 +168,9 @@ impl Directory {
         if desk.manual {
             return Err(Rejection::Refused("a manual worker takes no volatile drafts".into()));
         }
+        if registry.find(draft).and_then(|place| registry.get(place)).is_some_and(|routine| routine.is_async()) {
+            return Err(Rejection::Refused("an asynchronous routine takes durable drafts only".into()));
+        }
         desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(desk.address.clone())
     }

@@ -413,7 +413,8 @@ impl Worker {
             Executed::Settle { performed, state: None } => {
                 // The first of several failed: its neighbours were not performed, and wait again.
                 let failed: Vec<_> = performed.iter().map(|(delivery, _)| delivery.id()).collect();
-                let unperformed: Vec<_> = self.inbox.out().filter(|id| !failed.contains(id)).collect();
+                let out = self.inbox.out().map(Delivery::id);
+                let unperformed: Vec<_> = out.filter(|id| !failed.contains(id)).collect();
                 self.inbox.put_back(&unperformed);
                 self.forget(routine);
                 let change = self.settle(Some(routine), performed, None);
@@ -450,19 +451,19 @@ impl Worker {
     /// What was performed cannot be kept. Several deliveries are performed again one at a time; a single one fails.
     fn refused(&mut self, reason: String, ctx: &mut Context<Self>) {
         let Doing::Busy { routine } = self.doing else { return };
-        let out = self.inbox.out_count();
-        self.put_all_back();
-        if out > 1 {
-            self.singly = out;
-            ctx.notify(Resume);
-            return;
-        }
-        if out == 1
-            && let Some(delivery) = self.inbox.take()
-        {
-            let failure = RoutineFailure::new(FailureKind::Refused, reason);
-            let change = self.settle(routine, vec![(delivery, Performed::failed(failure))], None);
-            return self.propose(change);
+        let (first, out) = (self.inbox.out().next().cloned(), self.inbox.out_count());
+        match first {
+            Some(delivery) if out == 1 => {
+                let failure = RoutineFailure::new(FailureKind::Refused, reason);
+                let change = self.settle(routine, vec![(delivery, Performed::failed(failure))], None);
+                return self.propose(change);
+            }
+            Some(_) => {
+                self.singly = out;
+                self.put_all_back();
+                return ctx.notify(Resume);
+            }
+            None => {}
         }
         // Only volatile drafts were performed: they are lost, by their own wish.
         self.house.directory.lose_volatile(1);
@@ -601,7 +602,7 @@ impl Worker {
     }
 
     fn put_all_back(&mut self) {
-        let out: Vec<_> = self.inbox.out().collect();
+        let out: Vec<_> = self.inbox.out().map(Delivery::id).collect();
         self.inbox.put_back(&out);
     }
 

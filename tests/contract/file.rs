@@ -1,0 +1,163 @@
+//! The file: anyone can read it, a copy of it recovers, and the application's own tables share its transactions.
+
+use crate::site::{Circular, Notes, Plot, note, people, routines};
+use rusqlite::{Connection, OpenFlags};
+use std::process::Command;
+use worksite::prelude::*;
+use worksite::store::Reader;
+
+fn read_only(plot: &Plot) -> Connection {
+    Connection::open_with_flags(plot.path(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
+}
+
+#[tokio::test]
+async fn a_person_can_read_who_has_what_waiting() {
+    let plot = Plot::new();
+    let site = plot.open_manual().await;
+    site.sync(people()).await.unwrap();
+    let hello = Draft::to(2, &serde_json::json!({"say": "hello"})).unwrap();
+    site.send(hello.from(1).kind("chat").priority(Priority::Urgent)).await.unwrap();
+    site.send(Draft::to(2, &String::from("bonjour")).unwrap()).await.unwrap();
+    let file = read_only(&plot);
+    let mut waiting = file.prepare("SELECT person, sender, priority, kind, text FROM waiting").unwrap();
+    let rows = waiting.query_map([], |row| {
+        Ok((0..5).map(|column| row.get::<_, Option<String>>(column).unwrap().unwrap_or_default()).collect::<Vec<_>>())
+    });
+    let rows: Vec<_> = rows.unwrap().map(Result::unwrap).collect();
+    assert_eq!(rows[0], ["grace", "ada", "urgent", "chat", "{\"say\":\"hello\"}"]);
+    assert_eq!(rows[1], ["grace", "outside", "normal", "", "bonjour"]);
+    let inbox: (String, i64) =
+        file.query_row("SELECT person, waiting FROM inboxes", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!(inbox, ("grace".into(), 2));
+    assert!(file.execute("DELETE FROM envelopes", []).is_err(), "it was opened read-only");
+}
+
+#[tokio::test]
+async fn a_reader_looks_beside_a_living_owner_and_at_a_cold_file() {
+    let plot = Plot::new();
+    assert!(Reader::open(plot.path()).is_err(), "there is nothing to read");
+    let site = routines().manual(|person| person.name == "grace").open(plot.path()).await.unwrap();
+    site.sync(people()).await.unwrap();
+    for text in ["one", "two", "three"] {
+        site.send(note(2, text)).await.unwrap();
+    }
+    site.ask::<String>(note(1, "kept")).await.unwrap();
+    let _buried = site.ask::<String>(note(1, "reject")).await;
+    for _ in ["beside", "cold"] {
+        let reader = Reader::open(plot.path()).unwrap();
+        let tally = reader.tally().unwrap();
+        assert_eq!((tally.accepted, tally.waiting, tally.buried, tally.is_conserved()), (5, 3, 1, true));
+        assert_eq!(reader.roster().unwrap().len(), 3);
+        let inbox = &reader.inboxes().unwrap()[0];
+        assert_eq!((inbox.name.as_deref(), inbox.envelopes), (Some("grace"), 3));
+        let page = reader.waiting(PersonId(2), EnvelopeId(1), 1).unwrap();
+        assert_eq!(page[0].as_ref().unwrap().delivery.id(), EnvelopeId(2));
+        let states = reader.states(PersonId(1)).unwrap();
+        assert_eq!(states[0].1.decode::<Notes>().unwrap().texts(), ["kept"]);
+        assert_eq!(reader.dead_letters(EnvelopeId(0), 9).unwrap().len(), 1);
+        site.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn the_image_a_crash_leaves_recovers() {
+    let plot = Plot::new();
+    let site = plot.open_manual().await;
+    site.sync(people()).await.unwrap();
+    let mut ids = Vec::new();
+    for index in 0..100 {
+        ids.push(site.send(note(1, &index.to_string())).await.unwrap().id);
+    }
+    // Another process copies the file and its log under the living owner: ours must not touch them.
+    let image = Plot::new();
+    for suffix in ["", "-wal"] {
+        let file = |plot: &Plot| format!("{}{suffix}", plot.path().display());
+        assert!(Command::new("cp").args([file(&plot), file(&image)]).status().unwrap().success());
+    }
+    let recovered = image.open_manual().await;
+    let mail: Vec<_> = recovered.drain(1, 999).await.unwrap().iter().map(|delivery| delivery.id()).collect();
+    assert_eq!(mail, ids);
+    assert!(recovered.tally().await.unwrap().is_conserved());
+}
+
+/// Notes each order in a table of the application's own, beside the message about it.
+struct Orders;
+
+impl Routine for Orders {
+    const NAME: &'static str = "orders";
+    type State = u64;
+    type Message = i64;
+
+    fn perform(&self, turn: &mut Turn<u64>, order: i64) -> Ended {
+        *turn.state += 1;
+        turn.write("order", order.to_le_bytes());
+        turn.send(Draft::to(2, &format!("order {order} is noted"))?);
+        Ok(Outcome::Done)
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy::never()
+    }
+}
+
+#[tokio::test]
+async fn a_row_of_the_application_and_the_message_about_it_commit_together_or_not_at_all() {
+    let plot = Plot::new();
+    plot.open_manual().await.shutdown().await;
+    let file = Connection::open(plot.path()).unwrap();
+    file.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY CHECK (id <> 13))").unwrap();
+    drop(file);
+    let options = SqliteOptions::default().write_handler("order", |transaction, bytes| {
+        let order = i64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        transaction.execute("INSERT INTO orders VALUES (?1)", [order]).map(drop)
+    });
+    let site = Worksite::builder().routine(Orders).store(options).manual(|person| person.name == "grace");
+    let site = site.open(plot.path()).await.unwrap();
+    site.sync(people()).await.unwrap();
+    for order in [7_i64, 13, 8] {
+        site.send(Draft::to(1, &order).unwrap()).await.unwrap();
+    }
+    site.quiesce().await.unwrap();
+    assert_eq!(site.message_count(2), 2, "the refused order sent nothing");
+    assert_eq!(site.state::<u64>(1, "orders").await.unwrap(), Some(2));
+    assert_eq!(site.dead_letters(9).await.unwrap().len(), 1);
+    let file = read_only(&plot);
+    let orders: Vec<i64> = file
+        .prepare("SELECT id FROM orders")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(orders, [7, 8]);
+}
+
+#[tokio::test]
+async fn a_write_nobody_handles_fails_its_delivery_alone() {
+    let plot = Plot::new();
+    let site = Worksite::builder().routine(Orders).routine(crate::site::Forwarder);
+    let site = site.manual(|person| person.name == "grace").open(plot.path()).await.unwrap();
+    site.sync(people()).await.unwrap();
+    site.send(Draft::to(1, &7_i64).unwrap()).await.unwrap();
+    site.send(Draft::to(1, &Circular { route: vec![] }).unwrap()).await.unwrap();
+    site.quiesce().await.unwrap();
+    assert!(site.dead_letters(9).await.unwrap()[0].failure.reason.contains("\"order\""));
+    assert_eq!(site.state::<u64>(1, "forwarder").await.unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn the_file_stays_small_however_much_is_settled() {
+    let plot = Plot::new();
+    let site = plot.open_manual().await;
+    site.sync(people()).await.unwrap();
+    let mut sizes = Vec::new();
+    for _round in 0..6 {
+        for _group in 0..10 {
+            let receipts = site.send_all((0..100).map(|_| note(1, &"x".repeat(500))).collect()).await.unwrap();
+            site.acknowledge(receipts.iter().map(|receipt| receipt.id).collect()).await.unwrap();
+        }
+        let pages: i64 = read_only(&plot).pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        sizes.push(pages);
+    }
+    assert_eq!(sizes[1], sizes[5], "{sizes:?}");
+}
