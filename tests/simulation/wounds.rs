@@ -1,6 +1,6 @@
 //! Mistakes that the simulation found once, each as small as it could be made.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use worksite_model::{
     AsyncRoutine, Draft, Ended, Outcome, Person, PersonId, Priority, RetryPolicy, Routine, Timestamp, Turn,
@@ -68,8 +68,8 @@ fn two_who_ask_under_one_key_both_hear_the_answer() {
     });
 }
 
-/// Wants what nobody handles written; at that moment urgent mail comes in.
-struct Careless(Arc<OnceLock<Runtime>>);
+/// Wants what nobody handles written; urgent mail comes in at the first such moment.
+struct Careless(Arc<Mutex<Option<Runtime>>>);
 impl Routine for Careless {
     const NAME: &'static str = "careless";
     type State = u64;
@@ -79,7 +79,8 @@ impl Routine for Careless {
         if is_bad {
             turn.write("nobody", []);
             let urgent = Draft::to(turn.person(), &false)?.priority(Priority::Urgent);
-            drop(self.0.get().map(|runtime| runtime.send(urgent)));
+            let runtime = self.0.lock().unwrap().take();
+            runtime.iter().for_each(|runtime| drop(runtime.send(urgent.clone())));
         }
         Ok(Outcome::Done)
     }
@@ -90,10 +91,10 @@ impl Routine for Careless {
 
 #[test]
 fn the_one_whose_change_is_refused_is_blamed_and_not_the_most_urgent() {
-    let site = Arc::new(OnceLock::new());
+    let site = Arc::new(Mutex::new(None));
     let house = |builder: Builder| builder.routine(Careless(site.clone()));
     play(vec![], house, async |runtime| {
-        site.set(runtime.clone()).unwrap();
+        *site.lock().unwrap() = Some(runtime.clone());
         runtime.sync([Person::new(1, "ada")]).await.unwrap();
         let bad = runtime.send(Draft::to(1, &true).unwrap()).await.unwrap();
         runtime.quiesce().await.unwrap();
