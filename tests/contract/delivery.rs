@@ -127,7 +127,7 @@ async fn an_asynchronous_routine_waits_without_holding_up_others() {
     let plot = Plot::new();
     let site = plot.open().await;
     site.sync(people()).await.unwrap();
-    let slow = site.ask::<u64>(Draft::to(1, &crate::site::Task { ms: 300 }).unwrap());
+    let slow = site.ask::<u64>(Draft::to(1, &crate::site::Task { ms: 2_000 }).unwrap());
     assert_eq!(site.ask::<String>(note(2, "quick")).await.unwrap(), "quick");
     assert_eq!(site.state::<u64>(1, "errand").await.unwrap(), None, "the slow one has not ended");
     assert_eq!(slow.await.unwrap(), 1);

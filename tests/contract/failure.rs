@@ -41,7 +41,7 @@ async fn a_retried_delivery_really_runs_again_and_its_attempt_survives_a_restart
 #[tokio::test]
 async fn a_routine_that_runs_too_long_is_ended_and_buried() {
     let plot = Plot::new();
-    let limits = Limits { routine_time_ms_max: 50, ..Limits::default() };
+    let limits = Limits { routine_time_ms_max: 1_000, ..Limits::default() };
     let site = Worksite::builder().async_routine(Errand).limits(limits).open(plot.path()).await.unwrap();
     site.sync(people()).await.unwrap();
     let error = site.ask::<u64>(Draft::to(1, &Task { ms: 60_000 }).unwrap()).await.unwrap_err();
@@ -87,7 +87,7 @@ async fn an_idle_worker_goes_and_comes_back_with_its_state() {
     site.sync(people()).await.unwrap();
     site.ask::<String>(note(1, "one")).await.unwrap();
     site.send_volatile(note(1, "two")).unwrap();
-    for _ in 0..200 {
+    for _ in 0..2_000 {
         if site.awake().is_empty() {
             break;
         }

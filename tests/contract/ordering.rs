@@ -41,7 +41,7 @@ async fn scheduled_mail_waits_for_its_moment_also_across_a_restart() {
     let clock = Clock::system();
     let site = plot.open().await;
     site.sync(people()).await.unwrap();
-    let soon = clock.now().after(Duration::from_millis(400));
+    let soon = clock.now().after(Duration::from_millis(2_000));
     site.send(note(1, "later").not_before(soon)).await.unwrap();
     site.send(note(1, "now")).await.unwrap();
     site.ask::<String>(note(1, "also now")).await.unwrap();
@@ -59,10 +59,10 @@ async fn mail_that_expired_before_its_turn_is_a_dead_letter() {
     let clock = Clock::system();
     let site = plot.open_manual().await;
     site.sync(people()).await.unwrap();
-    site.send(note(1, "stale").expires_at(clock.now().after(Duration::from_millis(50)))).await.unwrap();
+    site.send(note(1, "stale").expires_at(clock.now().after(Duration::from_millis(1_000)))).await.unwrap();
     site.send(note(1, "fresh")).await.unwrap();
     site.shutdown().await;
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     let site = plot.open().await;
     site.quiesce().await.unwrap();
     assert_eq!(site.state::<Notes>(1, "diary").await.unwrap().unwrap().texts(), ["fresh"]);
