@@ -136,10 +136,13 @@ impl Contents {
         }
         let settled = change.settled.iter().map(|settlement| settlement.id);
         let retried = change.retried.iter().map(|retry| retry.id);
+        let purged = change.roster.as_ref().is_some_and(|change| change.departure == Departure::Purge);
         let mut seen = BTreeSet::new();
         for id in settled.chain(retried).chain(change.buried.iter().map(|burial| burial.id)) {
             let owner = self.envelopes.get(&id).map(|waiting| waiting.delivery.envelope.draft.to);
-            let removed = change.clear || change.removed.contains(&id);
+            // What the change itself takes away does not wait any more when it is to be settled.
+            let purged = purged && owner.is_some_and(|owner| !roster.contains(owner) && self.roster.contains(owner));
+            let removed = change.clear || purged || change.removed.contains(&id);
             if owner.is_none() || owner != change.author || removed || !seen.insert(id) {
                 return Some(Refusal::NotWaiting(id));
             }

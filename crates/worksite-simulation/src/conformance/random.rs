@@ -1,0 +1,205 @@
+//! Random changes own what no hand-written case thought of: from a seed, against two models, with restarts in between.
+
+use super::{AT, Open, commit, draft, opened, people, settle, state, waiting};
+use crate::memory::{MemoryDisk, MemoryStore};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use worksite_model::{
+    Burial, Change, Departure, Draft, Envelope, EnvelopeId, FailureKind, NamedWrite, Payload, PersonId, Priority,
+    Refusal, Retry, RoutineFailure, Settlement, Store, Timestamp, Verdict, chance,
+};
+
+/// Thousands of changes from a seed, good and bad, in batches, with restarts; a set of ids says what must wait.
+pub(super) fn random_changes_mean_what_a_plain_model_says(open: Open<'_>) {
+    let mut store = opened(open);
+    let mut model: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
+    for round in 0..400 {
+        let roll = |place: i64, sides: u64| (chance(round, &[place]) % sides) as i64;
+        let batch: Vec<_> = (0..1 + roll(0, 8)).map(|place| random_change(&model, 10 * (place + 1), &roll)).collect();
+        for (change, verdict) in batch.iter().zip(commit(store.as_mut(), &batch)) {
+            apply(&mut model, change, verdict);
+        }
+        if roll(1, 40) == 0 {
+            drop(store);
+            store = open();
+        }
+        for person in 1..=3 {
+            let expected: Vec<_> = model.get(&person).into_iter().flatten().copied().collect();
+            assert_eq!(waiting(store.as_mut(), person), expected, "round {round}, person {person}");
+        }
+    }
+}
+
+fn random_change(model: &BTreeMap<i64, BTreeSet<i64>>, place: i64, roll: &dyn Fn(i64, u64) -> i64) -> Change {
+    let person = 1 + roll(place, 3);
+    let mail = model.get(&person).cloned().unwrap_or_default();
+    let known = mail.iter().nth(roll(place + 1, 1 + mail.len() as u64) as usize);
+    let id = EnvelopeId(known.copied().unwrap_or(1));
+    match roll(place + 2, 6) {
+        0 | 1 => Change::send((0..1 + roll(place + 3, 4)).map(|_| draft(1 + roll(place + 4, 3))).collect()),
+        2 => Change { drafts: vec![draft(1 + roll(place + 3, 4))], ..settle(person, id) },
+        3 => settle(1 + roll(place + 3, 3), id),
+        4 => Change::acknowledge(vec![id, EnvelopeId(1 + roll(place + 3, 50))]),
+        _ => Change { states: vec![state(person, place as u64)], ..settle(person, id) },
+    }
+}
+
+fn apply(model: &mut BTreeMap<i64, BTreeSet<i64>>, change: &Change, verdict: Verdict) {
+    let settled = change.settled.iter().map(|settlement| settlement.id.0);
+    let author = change.author.map_or(0, |author| author.0);
+    let waits = |id: i64| model.get(&author).is_some_and(|mail| mail.contains(&id));
+    let good = change.drafts.iter().all(|draft| draft.to.0 <= 3) && settled.clone().all(waits);
+    assert_eq!(verdict.is_ok(), good, "{change:?}");
+    let Ok(grant) = verdict else { return };
+    for id in settled {
+        model.entry(author).or_default().remove(&id);
+    }
+    for id in &change.removed {
+        let removed = model.iter_mut().find_map(|(person, mail)| mail.remove(&id.0).then_some(*person));
+        assert_eq!(removed.is_some_and(|person| grant.removed.contains(&(PersonId(person), *id))), removed.is_some());
+    }
+    for (draft, entry) in change.drafts.iter().zip(&grant.entries) {
+        model.entry(draft.to.0).or_default().insert(entry.id().0);
+    }
+}
+
+/// How many batches the two stores are given: about ten thousand changes.
+const BATCHES: u64 = 2_000;
+
+/// Changes that use every field, given to this store and to one in memory: every answer and all that can be read is equal.
+pub(super) fn random_changes_mean_the_same_as_in_memory(open: Open<'_>) {
+    let disk = MemoryDisk::default();
+    let mut store = opened(open);
+    let mut twin = opened(&mut || Box::new(MemoryStore::open(&disk)));
+    let (mut granted, mut refused) = (0, 0);
+    for round in 0..BATCHES {
+        let mut dice = Dice { seed: round, rolls: 0 };
+        let batch: Vec<_> = (0..dice.roll(10)).map(|_| dice.change(twin.as_mut())).collect();
+        let (verdicts, expected) = (commit(store.as_mut(), &batch), commit(twin.as_mut(), &batch));
+        for (place, change) in batch.iter().enumerate() {
+            assert_eq!(plain(&verdicts[place]), plain(&expected[place]), "round {round}, {change:?}");
+            *(if verdicts[place].is_ok() { &mut granted } else { &mut refused }) += 1;
+        }
+        if dice.roll(40) == 0 {
+            drop(store);
+            store = open();
+        }
+        if dice.roll(100) == 0 {
+            let (retention, at) = (Duration::ZERO, AT.after(Duration::from_secs(1)));
+            assert_eq!(store.prune(retention, at), twin.prune(retention, at), "round {round}");
+        }
+        assert_equal(store.as_mut(), twin.as_mut(), round);
+    }
+    assert!(granted > 3_000 && refused > 1_000, "good and bad ones: {granted} and {refused}");
+}
+
+/// Which one of several that do not wait is named in a refusal is nobody's promise.
+fn plain(verdict: &Verdict) -> Verdict {
+    match verdict {
+        Err(Refusal::NotWaiting(_)) => Err(Refusal::NotWaiting(EnvelopeId(0))),
+        verdict => verdict.clone(),
+    }
+}
+
+fn assert_equal(store: &mut dyn Store, twin: &mut dyn Store, round: u64) {
+    assert_eq!(store.tally(), twin.tally(), "round {round}");
+    assert_eq!(store.roster(), twin.roster(), "round {round}");
+    assert_eq!(store.waiting(), twin.waiting(), "round {round}");
+    assert_eq!(store.dead_letters(5), twin.dead_letters(5), "round {round}");
+    let person = PersonId(1 + (round % PEOPLE.cast_unsigned()).cast_signed());
+    assert_eq!(store.recover(person), twin.recover(person), "round {round}, person {person}");
+    assert_eq!(store.state(person, "r"), twin.state(person, "r"), "round {round}, person {person}");
+}
+
+/// How many people come and go.
+const PEOPLE: i64 = 5;
+
+/// Numbers from a seed.
+struct Dice {
+    seed: u64,
+    rolls: i64,
+}
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.rolls += 1;
+        chance(self.seed, &[self.rolls]) % sides
+    }
+
+    fn person(&mut self) -> i64 {
+        1 + self.roll(PEOPLE.cast_unsigned()).cast_signed()
+    }
+
+    /// A change that may use any field, for what waits in this store.
+    fn change(&mut self, store: &mut dyn Store) -> Change {
+        let person = PersonId(self.person());
+        let mail = store.recover(person).expect("the store can be read").waiting;
+        let mut mail: Vec<_> = mail.into_iter().map(|waiting| waiting.delivery.envelope).collect();
+        let mut change = Change { author: (self.roll(20) > 0).then_some(person), ..Change::default() };
+        for _ in 0..self.roll(4) {
+            let Some(envelope) = self.pick(&mut mail) else { break };
+            self.dispose(&mut change, &envelope);
+        }
+        if self.roll(60) == 0 {
+            change.settled.extend(settle(person.0, EnvelopeId(1 + self.roll(500).cast_signed())).settled);
+        }
+        for _ in 0..self.roll(2) {
+            change.states.push(state(self.person(), self.roll(1_000)));
+        }
+        change.drafts = (0..self.roll(4)).map(|_| self.draft()).collect();
+        match self.roll(60) {
+            0 => change.clear = true,
+            1..=4 => {
+                let active: Vec<_> = (1..=PEOPLE).filter(|_| self.roll(4) > 0).collect();
+                let departure = if self.roll(2) == 0 { Departure::Keep } else { Departure::Purge };
+                change.roster = Change::sync(people(&active), departure).roster;
+            }
+            // Nothing else is wrong with it: which of two faults is told is nobody's promise.
+            5 => {
+                let write = NamedWrite { name: "nobody".into(), bytes: vec![1] };
+                return Change { writes: vec![write], ..Change::send(change.drafts) };
+            }
+            _ => {}
+        }
+        change
+    }
+
+    fn pick<T>(&mut self, from: &mut Vec<T>) -> Option<T> {
+        let place = self.roll(from.len().max(1) as u64) as usize;
+        (place < from.len()).then(|| from.swap_remove(place))
+    }
+
+    fn dispose(&mut self, change: &mut Change, envelope: &Envelope) {
+        let (id, key) = (envelope.id, envelope.draft.key.clone());
+        let failure = RoutineFailure::new(FailureKind::Panicked, format!("for {id}"));
+        match self.roll(12) {
+            0 | 1 => {
+                let due = Timestamp::from_seconds(self.roll(5_000).cast_signed());
+                change.retried.push(Retry { id, attempt: 2 + self.roll(3) as u32, due, failure: Some(failure) });
+            }
+            2 => change.buried.push(Burial { id, attempts: 3, failure, key }),
+            3 => change.removed.push(id),
+            // Settled, and acknowledged besides: that cannot be.
+            4 => {
+                change.removed.push(id);
+                change.settled.push(Settlement { id, routine: "r", key, reply: None });
+            }
+            _ => {
+                let reply = Payload::encode(&self.roll(99)).expect("a number can be encoded");
+                let reply = (self.roll(2) == 0).then_some(reply);
+                change.settled.push(Settlement { id, routine: "r", key, reply });
+            }
+        }
+    }
+
+    fn draft(&mut self) -> Draft {
+        let mut draft = draft(self.person()).priority(Priority::ALL[self.roll(4) as usize]);
+        if self.roll(3) == 0 {
+            draft = draft.key(format!("key {}", self.roll(200)));
+        }
+        if self.roll(5) == 0 {
+            draft = draft.not_before(Timestamp::from_seconds(self.roll(5_000).cast_signed()));
+        }
+        draft
+    }
+}
