@@ -88,3 +88,17 @@ async fn the_mail_of_a_worker_with_routines_is_not_drained_by_hand() {
     assert!(matches!(error, DeskError::NotManual(PersonId(1))));
     assert_eq!(error.advice(), Advice::FixRequest);
 }
+
+/// A receipt means that the mail is there for whatever is asked next, and not only on the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_a_receipt_finds_the_mail() {
+    let plot = Plot::new();
+    let site = plot.open_manual().await;
+    site.sync(people()).await.unwrap();
+    for round in 0..300 {
+        let receipt = site.send(note(1, "x")).await.unwrap();
+        let mail = site.drain(1, 9).await.unwrap();
+        assert_eq!(ids(&mail), [receipt.id], "round {round}");
+        assert_eq!(site.acknowledge(vec![receipt.id]).await.unwrap(), 1);
+    }
+}

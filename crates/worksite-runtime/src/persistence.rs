@@ -27,6 +27,9 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 /// The answer a sender waits for: receipts in the order of the drafts, or the change given back.
 pub(crate) type SendAnswer = Result<Vec<Receipt>, (Change, CommitFailure)>;
 
+/// An answer, and who waits for it.
+type Answered = (oneshot::Sender<SendAnswer>, SendAnswer);
+
 /// The only writer.
 pub(crate) struct Persistence {
     /// The door; gone once the house is closed.
@@ -220,34 +223,45 @@ impl Persistence {
         at: Timestamp,
     ) {
         law!(changes.len() == verdicts.len(), "commit before tell", "a verdict is missing");
-        let mut reports = Vec::with_capacity(changes.len());
+        let (mut reports, mut answered) = (Vec::with_capacity(changes.len()), Vec::new());
         for ((change, answer), verdict) in changes.into_iter().zip(answers).zip(verdicts) {
             if matches!(answer, Answer::Sender(_) | Answer::Asker { .. } | Answer::House(_)) {
                 self.directory.arrive();
             }
             reports.push(match verdict {
-                Ok(grant) => self.succeed(change, grant, answer, at),
-                Err(failure) => self.fail(change, failure, answer),
+                Ok(grant) => self.succeed(change, grant, answer, at, &mut answered),
+                Err(failure) => self.fail(change, failure, answer, &mut answered),
             });
         }
         self.broadcast(&reports);
         if let Some(supervisor) = self.supervisor.as_ref().and_then(WeakAddr::upgrade) {
             supervisor.do_send(Report(reports));
         }
+        // Last, so that whoever has a receipt finds the mail delivered, whatever it asks the house next.
+        for (accepted, answer) in answered {
+            let _gone = accepted.send(answer);
+        }
     }
 
-    fn succeed(&self, change: Change, grant: Grant, answer: Answer, at: Timestamp) -> Reported {
+    fn succeed(
+        &self,
+        change: Change,
+        grant: Grant,
+        answer: Answer,
+        at: Timestamp,
+        answered: &mut Vec<Answered>,
+    ) -> Reported {
         // A draft that was known already takes no place in the inbox.
         let known = change.drafts.iter().zip(&grant.entries).filter(|(_, entry)| matches!(entry, Entry::Known { .. }));
         self.directory.release(known.map(|(draft, _)| draft.to).collect::<Vec<_>>());
         let receipts = || grant.entries.iter().map(Receipt::of).collect();
         let answer = match answer {
             Answer::Sender(accepted) => {
-                let _gone = accepted.send(Ok(receipts()));
+                answered.push((accepted, Ok(receipts())));
                 None
             }
             Answer::Asker { accepted, replied } => {
-                let _gone = accepted.send(Ok(receipts()));
+                answered.push((accepted, Ok(receipts())));
                 grant.entries.first().cloned().map(|entry| Waiter::Asker { entry, replied })
             }
             Answer::Worker { generation } => Some(Waiter::Worker { generation }),
@@ -256,12 +270,12 @@ impl Persistence {
         Reported::Committed { committed: Arc::new(Committed::new(change, grant, at)), waiter: answer }
     }
 
-    fn fail(&self, change: Change, failure: CommitFailure, answer: Answer) -> Reported {
+    fn fail(&self, change: Change, failure: CommitFailure, answer: Answer, answered: &mut Vec<Answered>) -> Reported {
         self.directory.release(change.drafts.iter().map(|draft| draft.to));
         let author = change.author;
         match answer {
             Answer::Sender(accepted) | Answer::Asker { accepted, .. } => {
-                let _gone = accepted.send(Err((change, failure)));
+                answered.push((accepted, Err((change, failure))));
                 Reported::Failed(None)
             }
             Answer::House(answer) => {
