@@ -195,20 +195,28 @@ async fn a_full_inbox_refuses_and_gives_the_draft_back() {
     site.send(note(1, "room again")).await.unwrap();
 }
 
-/// Sends itself on for ever between two people whose inboxes hold one envelope.
 #[tokio::test]
-async fn a_worker_that_writes_to_a_full_inbox_is_retried_and_then_buried() {
+async fn a_turn_that_finds_an_inbox_full_waits_for_room_and_is_never_buried() {
     let plot = Plot::new();
     let limits = Limits { inbox_envelopes_max: 1, ..Limits::default() };
     let site = routines().limits(limits).manual(|person| person.name == "grace").open(plot.path()).await.unwrap();
     site.sync(people()).await.unwrap();
-    site.send(note(2, "fills it")).await.unwrap();
+    let first = site.send(note(2, "fills it")).await.unwrap();
+    let mut facts = site.subscribe();
     site.send(Draft::to(1, &Circular { route: vec![2] }).unwrap()).await.unwrap();
-    site.quiesce().await.unwrap();
-    let dead = site.dead_letters(10).await.unwrap();
-    assert_eq!(dead.len(), 1);
-    assert!(dead[0].failure.reason.contains("inbox_envelopes_max"), "{}", dead[0].failure);
+    let mut retries = Vec::new();
+    while retries.len() < 7 {
+        if let Some(Told::Fact(Fact::Retried { retry, .. })) = facts.next().await {
+            retries.push((retry.attempt, retry.failure.unwrap().to_string()));
+        }
+    }
+    let reason = "no room: the inbox of person 2 is full: inbox_envelopes_max is reached".to_string();
+    assert_eq!(retries, vec![(1, reason); 7], "more often than any attempt counts");
     assert_eq!(site.state::<u64>(1, "forwarder").await.unwrap(), None, "nothing of it counted");
+    site.acknowledge(vec![first.id]).await.unwrap();
+    site.quiesce().await.unwrap();
+    assert_eq!(site.state::<u64>(1, "forwarder").await.unwrap(), Some(1));
+    assert_eq!((site.message_count(2), site.tally().await.unwrap().buried), (1, 0));
 }
 
 #[tokio::test]

@@ -1,13 +1,20 @@
 //! What a user is promised, one file per promise, through the public API only.
 
 mod broadcast;
+mod correspondence;
+mod dead_letters;
 mod delivery;
 mod failure;
 mod file;
 mod input;
+mod lanes;
+mod lifecycle;
 mod manual;
 mod ordering;
+mod overflow;
 mod places;
 mod restart;
 mod roster;
+mod schedule;
+mod seed_000;
 mod site;

@@ -1,6 +1,9 @@
 //! A proposal: [`Change`] is all that one decision wants written. There is no other kind of write.
 
-use crate::{Departure, Draft, EnvelopeId, Payload, PersonId, Roster, RoutineFailure, Timestamp};
+use crate::{
+    Delivery, Departure, Draft, EnvelopeId, Payload, Person, PersonId, Roster, RosterDifference, RoutineFailure,
+    Timestamp,
+};
 use std::borrow::Cow;
 
 /// All that one decision wants written; it becomes durable as a whole or not at all. Many changes may share a
@@ -21,6 +24,13 @@ pub struct Change {
     pub buried: Vec<Burial>,
     /// Envelopes that the application acknowledges. Those that do not wait are ignored.
     pub removed: Vec<EnvelopeId>,
+    /// Envelopes that give way to newer ones in a full inbox. Those that do not wait are ignored.
+    pub dropped: Vec<EnvelopeId>,
+    /// Dead letters that are to go, because they are sent again in this very change or because nobody wants them. One
+    /// that is not there refuses the whole change: nothing is redriven twice.
+    pub exhumed: Vec<EnvelopeId>,
+    /// Active people whose workers are to rest (true) or to go on. Somebody who is not active refuses the whole change.
+    pub paused: Vec<(PersonId, bool)>,
     /// Routine states as they are to be from now on.
     pub states: Vec<StateWrite>,
     /// What subscribers are to be told besides.
@@ -39,7 +49,7 @@ impl Change {
 
     /// The change that makes `target` the roster.
     pub fn sync(target: Roster, departure: Departure) -> Self {
-        Self { roster: Some(RosterChange { target, departure }), ..Self::default() }
+        Self { roster: Some(RosterChange::Sync { target, departure }), ..Self::default() }
     }
 
     /// The change that removes these envelopes.
@@ -53,13 +63,70 @@ impl Change {
     }
 }
 
-/// Who is to be active, and what becomes of the mail of those who are not.
+/// Who is to be active from now on, and what becomes of the mail and state of those who leave.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RosterChange {
-    /// The roster from now on.
-    pub target: Roster,
-    /// What becomes of the mail and state of those who leave.
-    pub departure: Departure,
+pub enum RosterChange {
+    /// These people and nobody else.
+    Sync {
+        /// The roster from now on.
+        target: Roster,
+        /// What becomes of the mail and state of those who leave.
+        departure: Departure,
+    },
+    /// These people too, or under these names.
+    Join(Vec<Person>),
+    /// These people no longer. Those who are not active are ignored, except that [`Departure::Purge`] purges what they
+    /// left behind.
+    Leave {
+        /// Who.
+        people: Vec<PersonId>,
+        /// What becomes of their mail and state.
+        departure: Departure,
+    },
+}
+
+impl RosterChange {
+    /// What it changes in this roster.
+    pub fn difference(&self, current: &Roster) -> RosterDifference {
+        match self {
+            Self::Sync { target, .. } => current.difference(target),
+            Self::Join(people) => {
+                let mut difference = RosterDifference::default();
+                for person in Roster::new(people.iter().cloned()).people() {
+                    match current.get(person.id) {
+                        None => difference.joined.push(person.clone()),
+                        Some(known) if known != person => difference.changed.push(person.clone()),
+                        Some(_) => {}
+                    }
+                }
+                difference
+            }
+            Self::Leave { people, .. } => {
+                let mut left: Vec<_> = people.iter().copied().filter(|person| current.contains(*person)).collect();
+                left.sort_unstable();
+                left.dedup();
+                RosterDifference { left, ..RosterDifference::default() }
+            }
+        }
+    }
+
+    /// Whether this person is active once it has been made in this roster.
+    pub fn admits(&self, current: &Roster, person: PersonId) -> bool {
+        match self {
+            Self::Sync { target, .. } => target.contains(person),
+            Self::Join(people) => current.contains(person) || people.iter().any(|joining| joining.id == person),
+            Self::Leave { people, .. } => current.contains(person) && !people.contains(&person),
+        }
+    }
+
+    /// Whose mail and state go with it, given what it changes.
+    pub fn purged(&self, difference: &RosterDifference) -> Vec<PersonId> {
+        match self {
+            Self::Sync { departure: Departure::Purge, .. } => difference.left.clone(),
+            Self::Leave { people, departure: Departure::Purge } => people.clone(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// An envelope that is done.
@@ -73,6 +140,19 @@ pub struct Settlement {
     pub key: Option<String>,
     /// The answer to whoever asked.
     pub reply: Option<Payload>,
+    /// Whether it belongs to a thread, and so to the history.
+    pub threaded: bool,
+    /// Bytes of its body, which leave the inbox with it.
+    pub bytes: usize,
+}
+
+impl Settlement {
+    /// The settlement of a delivery by this routine.
+    pub fn of(delivery: &Delivery, routine: &'static str, reply: Option<Payload>) -> Self {
+        let draft = &delivery.envelope.draft;
+        let (key, threaded) = (draft.key.clone(), draft.thread.is_some());
+        Self { id: delivery.id(), routine, key, reply, threaded, bytes: draft.payload.len() }
+    }
 }
 
 /// An envelope that gets another attempt.
@@ -99,6 +179,22 @@ pub struct Burial {
     pub failure: RoutineFailure,
     /// Its idempotency key, under which the burial is remembered.
     pub key: Option<String>,
+    /// Bytes of its body, which leave the inbox with it.
+    pub bytes: usize,
+}
+
+impl Burial {
+    /// The burial of a delivery for this failure.
+    pub fn of(delivery: &Delivery, failure: RoutineFailure) -> Self {
+        let draft = &delivery.envelope.draft;
+        Self {
+            id: delivery.id(),
+            attempts: delivery.attempt,
+            failure,
+            key: draft.key.clone(),
+            bytes: draft.payload.len(),
+        }
+    }
 }
 
 /// A routine's state as it is to be from now on.

@@ -2,8 +2,8 @@
 //! of it that a subscriber is told.
 
 use crate::{
-    Announcement, Burial, Change, Entry, Envelope, EnvelopeId, Grant, Person, PersonId, Retry, RosterDifference,
-    Settlement, Timestamp,
+    Announcement, Burial, Change, Draft, Entry, Envelope, EnvelopeId, Grant, Person, PersonId, Removal, Retry,
+    RosterDifference, Settlement, Timestamp,
 };
 use std::sync::Arc;
 
@@ -27,7 +27,15 @@ pub struct Committed {
     /// What was given up.
     pub buried: Vec<Burial>,
     /// What was removed: acknowledged by the application, purged or cleared.
-    pub removed: Vec<(PersonId, EnvelopeId)>,
+    pub removed: Vec<Removal>,
+    /// What gave way to newer mail in a full inbox.
+    pub dropped: Vec<Removal>,
+    /// Dead letters that have gone, to be sent again or for good.
+    pub exhumed: Vec<EnvelopeId>,
+    /// Whose workers rest from now on, or go on.
+    pub paused: Vec<(PersonId, bool)>,
+    /// How many drafts of a routine were not accepted because they came too soon after another.
+    pub cooled: usize,
     /// What routines want told.
     pub announcements: Vec<Announcement>,
 }
@@ -35,9 +43,13 @@ pub struct Committed {
 impl Committed {
     /// The fact that this change, with what the store granted it, is durable.
     pub fn new(change: Change, grant: Grant, at: Timestamp) -> Self {
+        let cooled = grant.entries.iter().filter(|entry| matches!(entry, Entry::Cooling { .. })).count();
         let envelopes = change.drafts.into_iter().zip(&grant.entries).filter_map(|(draft, entry)| match entry {
-            Entry::Accepted(id) => Some(Arc::new(Envelope { id: *id, accepted_at: at, draft })),
-            Entry::Known { .. } => None,
+            // The cooldown was the door's to keep; the store does not have it either.
+            Entry::Accepted(id) => {
+                Some(Arc::new(Envelope { id: *id, accepted_at: at, draft: Draft { cooldown: None, ..draft } }))
+            }
+            Entry::Known { .. } | Entry::Cooling { .. } => None,
         });
         Self {
             author: change.author,
@@ -49,6 +61,10 @@ impl Committed {
             retried: change.retried,
             buried: change.buried,
             removed: grant.removed,
+            dropped: grant.dropped,
+            exhumed: change.exhumed,
+            paused: change.paused,
+            cooled,
             announcements: change.announcements,
         }
     }
@@ -71,7 +87,13 @@ impl Committed {
         });
         let retried = self.retried.iter().map(move |retry| Fact::Retried { person: author, retry: retry.clone() });
         let buried = self.buried.iter().map(move |burial| Fact::Buried { person: author, burial: burial.clone() });
-        let removed = self.removed.iter().map(|(person, id)| Fact::Removed { person: *person, id: *id });
+        let removed = self.removed.iter().map(|gone| Fact::Removed { person: gone.person, id: gone.id });
+        let dropped = self.dropped.iter().map(|gone| Fact::Dropped { person: gone.person, id: gone.id });
+        let exhumed = self.exhumed.iter().map(|id| Fact::Exhumed { id: *id });
+        let paused = self.paused.iter().map(|(person, rests)| match rests {
+            true => Fact::Paused { person: *person },
+            false => Fact::Resumed { person: *person },
+        });
         let announced = self
             .announcements
             .iter()
@@ -79,7 +101,10 @@ impl Committed {
         cleared
             .into_iter()
             .chain(removed)
+            .chain(dropped)
+            .chain(exhumed)
             .chain(roster)
+            .chain(paused)
             .chain(settled)
             .chain(retried)
             .chain(buried)
@@ -141,6 +166,28 @@ pub enum Fact {
         person: PersonId,
         /// Which.
         id: EnvelopeId,
+    },
+    /// An envelope gave way to a newer one in a full inbox.
+    Dropped {
+        /// Whose.
+        person: PersonId,
+        /// Which.
+        id: EnvelopeId,
+    },
+    /// A dead letter has gone: it is sent again, as another envelope, or nobody wants it.
+    Exhumed {
+        /// Which.
+        id: EnvelopeId,
+    },
+    /// A worker rests: only its control mail is taken.
+    Paused {
+        /// Whose.
+        person: PersonId,
+    },
+    /// A worker goes on.
+    Resumed {
+        /// Whose.
+        person: PersonId,
     },
     /// All mail and state was cleared.
     Cleared,

@@ -1,7 +1,8 @@
 //! What a sender wants delivered ([`Draft`]), and the only check of a sender ([`accept`]).
 
-use crate::{Durable, EnvelopeId, Limits, Payload, PayloadError, PersonId, Rejection, Timestamp};
+use crate::{Durable, Envelope, EnvelopeId, Limits, Misfire, Payload, PayloadError, PersonId, Rejection, Timestamp};
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// One order within an inbox: higher priorities are taken first, and within one priority the earliest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -13,13 +14,16 @@ pub enum Priority {
     Normal = 1,
     /// Before the usual.
     High = 2,
-    /// Before everything else.
+    /// Before everything else that people write.
     Urgent = 3,
+    /// The control lane, for what keeps the house in order: taken first, also while its worker is paused; never refused
+    /// or dropped for want of room.
+    Control = 4,
 }
 
 impl Priority {
     /// All priorities, the most urgent first.
-    pub const ALL: [Self; 4] = [Self::Urgent, Self::High, Self::Normal, Self::Low];
+    pub const ALL: [Self; 5] = [Self::Control, Self::Urgent, Self::High, Self::Normal, Self::Low];
 
     /// The priority with this number in a file.
     pub fn from_number(number: i64) -> Option<Self> {
@@ -52,7 +56,7 @@ pub struct Draft {
     pub not_before: Option<Timestamp>,
     /// Of no use from this moment on: what still waits then is counted as expired.
     pub expires_at: Option<Timestamp>,
-    /// Two drafts with the same key are one message, for as long as keys are kept ([`Limits::key_retention_ms`]).
+    /// Two drafts with the same key are one message, for as long as keys are kept ([`Retention`](crate::Retention)).
     pub key: Option<String>,
     /// What kind of message it is, for people and filters (seed 000 `message_type`).
     pub kind: Option<Cow<'static, str>>,
@@ -62,6 +66,9 @@ pub struct Draft {
     pub thread: Option<String>,
     /// The envelope it answers.
     pub reply_to: Option<EnvelopeId>,
+    /// How long nothing else with a cooldown may go from this sender to this recipient through this channel. It is for
+    /// the door alone: an envelope has none.
+    pub cooldown: Option<Duration>,
 }
 
 impl Draft {
@@ -88,7 +95,18 @@ impl Draft {
             channel: None,
             thread: None,
             reply_to: None,
+            cooldown: None,
         }
+    }
+
+    /// An answer to an envelope: to its sender, in its thread, naming it. Nothing when nobody wrote it.
+    ///
+    /// # Errors
+    /// [`PayloadError::Unencodable`] when the message cannot be encoded.
+    pub fn answer<T: Durable>(envelope: &Envelope, message: &T) -> Result<Option<Self>, PayloadError> {
+        let Some(sender) = envelope.draft.from else { return Ok(None) };
+        let thread = envelope.draft.thread.clone();
+        Ok(Some(Self { thread, ..Self::to(sender, message)?.from(envelope.draft.to).reply_to(envelope.id) }))
     }
 
     /// Says who wrote it.
@@ -116,6 +134,17 @@ impl Draft {
     #[must_use]
     pub fn not_before(mut self, moment: Timestamp) -> Self {
         self.not_before = Some(moment);
+        self
+    }
+
+    /// Says what becomes of it when its moment passes unheard; after [`Draft::not_before`]. To skip it means that it
+    /// expires when the grace is over.
+    #[must_use]
+    pub fn misfire(mut self, misfire: Misfire) -> Self {
+        if let (Misfire::Skip { grace }, Some(moment)) = (misfire, self.not_before) {
+            // A grace of nothing still leaves the moment itself.
+            self.expires_at = Some(moment.after(grace.max(Duration::from_micros(1))));
+        }
         self
     }
 
@@ -158,6 +187,16 @@ impl Draft {
     #[must_use]
     pub fn reply_to(mut self, envelope: EnvelopeId) -> Self {
         self.reply_to = Some(envelope);
+        self
+    }
+
+    /// Once this is accepted, nothing else with a cooldown goes from this sender to this recipient through this channel
+    /// for so long: a sender from outside is refused, and what a routine sends is not accepted, and counted. Durable: the
+    /// seed wrote its cooldown before the send, so that a send that failed kept its own repetition out; here both are
+    /// one commit.
+    #[must_use]
+    pub fn cooldown(mut self, time: Duration) -> Self {
+        self.cooldown = Some(time);
         self
     }
 }

@@ -1,6 +1,6 @@
 //! What should the caller do? [`Advice`] is the answer every error can give; [`Rejection`] is the sender's own fault.
 
-use crate::PersonId;
+use crate::{PersonId, Timestamp};
 use thiserror::Error;
 
 /// The caller's next move.
@@ -10,6 +10,8 @@ pub enum Advice {
     FixRequest,
     /// The same request may succeed later; what was sent has been given back.
     RetryLater,
+    /// Nothing: it was dropped by the recipient's own policy, and counted.
+    CarryOn,
     /// The house is closed: nothing sent from here will be accepted.
     StopSending,
     /// A person has to look: the file, the disk or the program needs help.
@@ -55,15 +57,26 @@ pub enum Rejection {
     /// The draft expires before it could be delivered. Give it a later expiry, or none.
     #[error("the draft expires before it could be delivered")]
     AlreadyExpired,
+    /// It came too soon after another from this sender to this recipient through this channel. Wait, or leave it.
+    #[error("nothing more from this sender to person {to} through this channel before {} µs", .until.as_micros())]
+    Cooling {
+        /// The recipient.
+        to: PersonId,
+        /// When the next may come.
+        until: Timestamp,
+    },
     /// The store refused it for its content, with this reason. Correct it.
     #[error("the store refused it: {0}")]
     Refused(String),
 }
 
 impl Rejection {
-    /// What the caller should do next: correct the request.
+    /// What the caller should do next: correct the request, or wait for the cooldown.
     pub fn advice(&self) -> Advice {
-        Advice::FixRequest
+        match self {
+            Self::Cooling { .. } => Advice::RetryLater,
+            _ => Advice::FixRequest,
+        }
     }
 }
 

@@ -1,43 +1,71 @@
 //! A person's durable, ordered envelopes, as far as they are in memory: [`Inbox`] decides who is next.
 //!
-//! An envelope here is in one of three places. It is *ready* (ordered by lane, then id), *later* (its moment has not
-//! come: it was scheduled, or failed and waits for its retry), or *out* (given to a routine or drained, and not yet
-//! acknowledged). Nothing here is written: the store holds every one of these envelopes until a commit removes it, so
-//! dropping an inbox loses nothing (house rule 4), and what was out is ready again after a restart.
+//! An envelope here is in one of four places. It is *ready* (in its lane, in the order of the moments from which it could
+//! be taken), *later* (its moment has not come: it was scheduled, or failed and waits for its retry), *out* (given to a
+//! routine or drained, and not yet acknowledged), or *leaving* (expired or to be dropped, until that is durable). Nothing
+//! here is written: the store holds every one of these envelopes until a commit removes it, so dropping an inbox loses
+//! nothing (house rule 4), and what was out is ready again after a restart.
 //!
 //! **Admit once.** A worker that starts while mail is in the corridor sees an id twice: once recovered, once delivered.
 //! Ids are given in commit order and mail is delivered in commit order, so one integer, the watermark, tells the two
 //! apart: an id at or below it was admitted before.
 
-use crate::{Delivery, Envelope, EnvelopeId, Priority, Timestamp};
+use crate::{Ageing, Delivery, Envelope, EnvelopeId, Filter, InboxPolicy, Priority, Timestamp};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The order in which ready envelopes are taken: the most urgent lane first, then the earliest.
-type Place = (Reverse<Priority>, EnvelopeId);
+/// An envelope's place in its lane: the moment from which it could be taken, then its id.
+type Place = (Timestamp, EnvelopeId);
+
+/// A delivery, and the moment that says where it stands in its lane. It keeps that place through put-backs and retries.
+#[derive(Debug, Clone)]
+struct Slot {
+    delivery: Delivery,
+    since: Timestamp,
+}
 
 /// A person's waiting envelopes, in order.
 #[derive(Debug, Default)]
 pub struct Inbox {
     /// The highest id admitted so far.
     watermark: EnvelopeId,
-    /// What may be taken now.
-    ready: BTreeMap<Place, Delivery>,
+    /// What may be taken now, by lane.
+    lanes: [BTreeMap<Place, Delivery>; 5],
     /// What waits for its moment.
-    later: BTreeMap<(Timestamp, EnvelopeId), Delivery>,
+    later: BTreeMap<Place, Slot>,
     /// What was taken and is not acknowledged.
-    out: BTreeMap<EnvelopeId, Delivery>,
+    out: BTreeMap<EnvelopeId, Slot>,
+    /// What has expired or is to be dropped, until that is durable.
+    leaving: BTreeMap<EnvelopeId, Slot>,
+    /// When what waits expires, for what does.
+    expiries: BTreeSet<Place>,
+    /// Unscheduled mail stands in order of ids, even where the clock went back: no moment is before this one.
+    floor: Timestamp,
+    /// The time it was last told.
+    now: Timestamp,
+    /// Bytes of the bodies that are ready, later or out.
+    bytes: usize,
+    ageing: Ageing,
+    /// Whether only the control lane is taken.
+    resting: bool,
 }
 
 impl Inbox {
-    /// The inbox as the store has it: all waiting deliveries, and the highest id the store had given by then.
+    /// The inbox as the store has it: all waiting deliveries in order of ids, and the highest id the store had given.
     pub fn recovered(waiting: Vec<WaitingDelivery>, watermark: EnvelopeId) -> Self {
         let mut inbox = Self { watermark, ..Self::default() };
         for WaitingDelivery { delivery, due } in waiting {
-            inbox.place(delivery, due);
+            inbox.enter(delivery, due);
         }
         inbox
+    }
+
+    /// Lets its lanes age by this policy.
+    #[must_use]
+    pub fn ageing(mut self, ageing: Ageing) -> Self {
+        self.ageing = ageing;
+        self
     }
 
     /// Lets a delivered envelope in, once: false when its id was admitted before. Seed 000 `queue`.
@@ -47,7 +75,7 @@ impl Inbox {
         }
         self.watermark = envelope.id;
         let due = envelope.draft.not_before;
-        self.place(Delivery { envelope, attempt: 1 }, due);
+        self.enter(Delivery { envelope, attempt: 1 }, due);
         true
     }
 
@@ -68,12 +96,19 @@ impl Inbox {
 
     /// How many envelopes wait to be taken, now or later. What is out does not count.
     pub fn message_count(&self) -> usize {
-        self.ready.len() + self.later.len()
+        self.ready_count() + self.later.len()
     }
 
     /// How many envelopes could be taken now.
     pub fn ready_count(&self) -> usize {
-        self.ready.len()
+        self.lanes.iter().map(BTreeMap::len).sum()
+    }
+
+    /// How many envelopes nobody takes now, whatever happens: their moment has not come, or only the control lane is
+    /// taken.
+    pub fn sleeping_count(&self) -> usize {
+        let resting = if self.resting { self.ready_count() - self.lane(Priority::Control).len() } else { 0 };
+        self.later.len() + resting
     }
 
     /// How many envelopes were taken and are not acknowledged.
@@ -81,36 +116,51 @@ impl Inbox {
         self.out.len()
     }
 
-    /// Whether nothing waits and nothing is out.
-    pub fn is_idle(&self) -> bool {
-        self.message_count() == 0 && self.out.is_empty()
+    /// Bytes of the bodies that wait or are out.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Makes ready what has come due by `now`.
+    /// Whether nothing waits, nothing is out and nothing is leaving.
+    pub fn is_idle(&self) -> bool {
+        self.message_count() == 0 && self.out.is_empty() && self.leaving.is_empty()
+    }
+
+    /// Takes only the control lane from now on, or all lanes again.
+    pub fn rest(&mut self, resting: bool) {
+        self.resting = resting;
+    }
+
+    /// Tells it the time: what has come due is ready, in the order of its moments.
     pub fn wake(&mut self, now: Timestamp) {
+        self.now = now;
         while let Some(entry) = self.later.first_entry() {
             if entry.key().0 > now {
                 break;
             }
-            let delivery = entry.remove();
-            self.ready.insert(place_of(&delivery), delivery);
+            let slot = entry.remove();
+            self.make_ready(slot);
         }
     }
 
-    /// When the next waiting envelope comes due, if any waits for a moment.
+    /// When the next waiting envelope comes due or expires, if any does.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.later.first_key_value().map(|((due, _), _)| *due)
+        let due = self.later.first_key_value().map(|(place, _)| place.0);
+        let expiry = self.expiries.first().map(|place| place.0);
+        due.into_iter().chain(expiry).min()
     }
 
     /// The next envelope in order, without taking it.
     pub fn next(&self) -> Option<&Delivery> {
-        self.ready.values().next()
+        self.lane(self.next_lane()?).values().next()
     }
 
     /// Takes the next envelope out.
     pub fn take(&mut self) -> Option<Delivery> {
-        let (_, delivery) = self.ready.pop_first()?;
-        self.out.insert(delivery.id(), delivery.clone());
+        let lane = self.next_lane()?;
+        let ((since, id), delivery) = self.lanes[lane as usize].pop_first()?;
+        self.forget_expiry(&delivery);
+        self.out.insert(id, Slot { delivery: delivery.clone(), since });
         Some(delivery)
     }
 
@@ -119,57 +169,214 @@ impl Inbox {
         std::iter::from_fn(|| self.take()).take(limit).collect()
     }
 
-    /// Looks at up to `limit` ready envelopes, in order, and takes none.
-    pub fn peek(&self, limit: usize) -> Vec<Delivery> {
-        self.ready.values().take(limit).cloned().collect()
+    /// [`Inbox::drain`] of those that are meant.
+    pub fn drain_by(&mut self, filter: &Filter, limit: usize) -> Vec<Delivery> {
+        if *filter == Filter::all() {
+            return self.drain(limit);
+        }
+        let mut drained = Vec::new();
+        for (lane, place) in self.in_order(filter, limit) {
+            if let Some(delivery) = self.lanes[lane as usize].remove(&place) {
+                self.forget_expiry(&delivery);
+                self.out.insert(place.1, Slot { delivery: delivery.clone(), since: place.0 });
+                drained.push(delivery);
+            }
+        }
+        drained
+    }
+
+    /// Looks at up to `limit` ready envelopes that are meant, in order, and takes none.
+    pub fn peek(&self, filter: &Filter, limit: usize) -> Vec<Delivery> {
+        let places = self.in_order(filter, limit).into_iter();
+        places.filter_map(|(lane, place)| self.lane(lane).get(&place).cloned()).collect()
+    }
+
+    /// The ids of all that wait, ready or later, and are meant; what is out is not among them. In order of ids.
+    pub fn waiting(&self, filter: &Filter) -> Vec<EnvelopeId> {
+        let ready = self.lanes.iter().flat_map(BTreeMap::values);
+        let all = ready.chain(self.later.values().map(|slot| &slot.delivery));
+        let mut ids: Vec<_> = all.filter(|delivery| filter.matches(&delivery.envelope)).map(Delivery::id).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Puts envelopes back that were taken; each stands where it stood before. Unknown ids are ignored.
     pub fn put_back(&mut self, ids: &[EnvelopeId]) -> usize {
-        ids.iter().filter(|id| self.return_out(**id, |delivery| (delivery, None))).count()
+        ids.iter().filter(|id| self.return_out(**id, |slot| (slot, None))).count()
     }
 
     /// Forgets envelopes that the store no longer has. Unknown ids are ignored.
     pub fn acknowledge(&mut self, ids: &[EnvelopeId]) {
+        let mut waiting = BTreeSet::new();
         for id in ids {
-            if self.out.remove(id).is_none() {
-                self.forget_waiting(*id);
+            match self.out.remove(id) {
+                Some(slot) => self.bytes -= slot.delivery.envelope.draft.payload.len(),
+                None if self.leaving.remove(id).is_some() => {}
+                None => drop(waiting.insert(*id)),
             }
+        }
+        if !waiting.is_empty() {
+            self.forget_waiting(&waiting);
         }
     }
 
     /// Moves an envelope that failed to its next attempt, not before `due`.
     pub fn retry(&mut self, id: EnvelopeId, attempt: u32, due: Timestamp) {
-        self.return_out(id, |delivery| (Delivery { attempt, ..delivery }, Some(due)));
+        self.return_out(id, |mut slot| {
+            slot.delivery.attempt = attempt;
+            (slot, Some(due))
+        });
     }
 
     /// What was taken and is not acknowledged, in order of ids.
     pub fn out(&self) -> impl ExactSizeIterator<Item = &Delivery> {
-        self.out.values()
+        self.out.values().map(|slot| &slot.delivery)
     }
 
-    fn place(&mut self, delivery: Delivery, due: Option<Timestamp>) {
-        match due {
-            Some(due) => self.later.insert((due, delivery.id()), delivery),
-            None => self.ready.insert(place_of(&delivery), delivery),
+    /// Takes what has expired by now, up to so many, out of the lanes; it is leaving until that is durable.
+    pub fn expire(&mut self, limit: usize) -> Vec<Delivery> {
+        let now = self.now;
+        let expired: BTreeSet<_> =
+            self.expiries.iter().take_while(|place| place.0 <= now).take(limit).copied().collect();
+        if expired.is_empty() {
+            return Vec::new();
+        }
+        let ids = expired.iter().map(|place| place.1).collect();
+        self.expiries.retain(|place| !expired.contains(place));
+        self.take_waiting(&ids).into_iter().map(|slot| self.leave(slot)).collect()
+    }
+
+    /// Takes what a full inbox has too much, the oldest of the lowest lane first, and the control lane never; it is
+    /// leaving until that is durable. What is out cannot go, and counts.
+    pub fn overflow(&mut self, policy: &InboxPolicy) -> Vec<EnvelopeId> {
+        let mut gone = Vec::new();
+        for priority in Priority::ALL.into_iter().rev().filter(|priority| *priority < Priority::Control) {
+            while self.is_over(policy) {
+                let Some(((since, id), delivery)) = self.lanes[priority as usize].pop_first() else { break };
+                self.forget_expiry(&delivery);
+                self.leave(Slot { delivery, since });
+                gone.push(id);
+            }
+        }
+        gone
+    }
+
+    /// Lets what was leaving wait again: it could not be written that it goes.
+    pub fn stay(&mut self) {
+        for (_, slot) in std::mem::take(&mut self.leaving) {
+            self.bytes += slot.delivery.envelope.draft.payload.len();
+            self.place(slot, None);
+        }
+    }
+
+    fn is_over(&self, policy: &InboxPolicy) -> bool {
+        let envelopes = self.message_count() + self.out.len();
+        envelopes > policy.envelopes_max || (envelopes > 1 && self.bytes > policy.bytes_max)
+    }
+
+    fn lane(&self, priority: Priority) -> &BTreeMap<Place, Delivery> {
+        &self.lanes[priority as usize]
+    }
+
+    /// The lane whose first envelope is next: with ageing, the one that has climbed highest, and of equals the oldest.
+    fn next_lane(&self) -> Option<Priority> {
+        if self.resting {
+            return (!self.lane(Priority::Control).is_empty()).then_some(Priority::Control);
+        }
+        let mut filled = Priority::ALL.into_iter().filter(|priority| !self.lane(*priority).is_empty());
+        match self.ageing {
+            Ageing::Never => filled.next(),
+            ageing => filled.max_by_key(|priority| {
+                let place = self.lane(*priority).keys().next().copied().unwrap_or_default();
+                (ageing.lane(*priority, place.0, self.now), Reverse(place))
+            }),
+        }
+    }
+
+    /// Up to `limit` ready envelopes that are meant, in the order in which they would be taken.
+    fn in_order(&self, filter: &Filter, limit: usize) -> Vec<(Priority, Place)> {
+        let places = Priority::ALL
+            .into_iter()
+            .flat_map(|priority| self.lane(priority).iter().map(move |entry| (priority, entry)));
+        let meant = places.filter(|(_, (_, delivery))| filter.matches(&delivery.envelope));
+        let meant = meant.map(|(priority, (place, _))| (priority, *place));
+        if self.ageing == Ageing::Never {
+            return meant.take(limit).collect();
+        }
+        let mut meant: Vec<_> = meant.collect();
+        meant.sort_by_key(|(priority, place)| (Reverse(self.ageing.lane(*priority, place.0, self.now)), *place));
+        meant.truncate(limit);
+        meant
+    }
+
+    /// Lets a delivery in: it gets its place in its lane for good, and waits for its moment if it has one.
+    fn enter(&mut self, delivery: Delivery, due: Option<Timestamp>) {
+        let accepted_at = delivery.envelope.accepted_at;
+        let since = match delivery.envelope.draft.not_before {
+            Some(moment) => moment.max(accepted_at),
+            None => {
+                self.floor = self.floor.max(accepted_at);
+                self.floor
+            }
         };
+        self.bytes += delivery.envelope.draft.payload.len();
+        self.place(Slot { delivery, since }, due);
     }
 
-    fn return_out(&mut self, id: EnvelopeId, change: impl FnOnce(Delivery) -> (Delivery, Option<Timestamp>)) -> bool {
-        let Some(delivery) = self.out.remove(&id) else { return false };
-        let (delivery, due) = change(delivery);
-        self.place(delivery, due);
+    fn place(&mut self, slot: Slot, due: Option<Timestamp>) {
+        if let Some(expiry) = slot.delivery.envelope.draft.expires_at {
+            self.expiries.insert((expiry, slot.delivery.id()));
+        }
+        match due {
+            Some(due) => drop(self.later.insert((due, slot.delivery.id()), slot)),
+            None => self.make_ready(slot),
+        }
+    }
+
+    fn make_ready(&mut self, Slot { delivery, since }: Slot) {
+        self.lanes[delivery.envelope.draft.priority as usize].insert((since, delivery.id()), delivery);
+    }
+
+    fn return_out(&mut self, id: EnvelopeId, change: impl FnOnce(Slot) -> (Slot, Option<Timestamp>)) -> bool {
+        let Some(slot) = self.out.remove(&id) else { return false };
+        let (slot, due) = change(slot);
+        self.place(slot, due);
         true
     }
 
-    /// The slow path of an acknowledgement: only an id that was never taken is looked for in every lane.
-    fn forget_waiting(&mut self, id: EnvelopeId) {
-        for priority in Priority::ALL {
-            if self.ready.remove(&(Reverse(priority), id)).is_some() {
-                return;
+    fn forget_expiry(&mut self, delivery: &Delivery) {
+        if let Some(expiry) = delivery.envelope.draft.expires_at {
+            self.expiries.remove(&(expiry, delivery.id()));
+        }
+    }
+
+    fn leave(&mut self, slot: Slot) -> Delivery {
+        self.bytes -= slot.delivery.envelope.draft.payload.len();
+        let delivery = slot.delivery.clone();
+        self.leaving.insert(delivery.id(), slot);
+        delivery
+    }
+
+    fn forget_waiting(&mut self, ids: &BTreeSet<EnvelopeId>) {
+        for slot in self.take_waiting(ids) {
+            self.forget_expiry(&slot.delivery);
+            self.bytes -= slot.delivery.envelope.draft.payload.len();
+        }
+    }
+
+    /// The slow path: only ids that were never taken are looked for in every lane.
+    fn take_waiting(&mut self, ids: &BTreeSet<EnvelopeId>) -> Vec<Slot> {
+        let mut taken = Vec::with_capacity(ids.len());
+        for lane in &mut self.lanes {
+            let places: Vec<_> = lane.keys().filter(|place| ids.contains(&place.1)).copied().collect();
+            for place in places {
+                let delivery = lane.remove(&place);
+                taken.extend(delivery.map(|delivery| Slot { delivery, since: place.0 }));
             }
         }
-        self.later.retain(|(_, waiting), _| *waiting != id);
+        let places: Vec<_> = self.later.keys().filter(|place| ids.contains(&place.1)).copied().collect();
+        taken.extend(places.iter().filter_map(|place| self.later.remove(place)));
+        taken
     }
 }
 
@@ -182,14 +389,11 @@ pub struct WaitingDelivery {
     pub due: Option<Timestamp>,
 }
 
-fn place_of(delivery: &Delivery) -> Place {
-    (Reverse(delivery.envelope.draft.priority), delivery.id())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Draft;
+    use crate::{Draft, Overflow, chance};
+    use std::time::Duration;
 
     fn envelope(id: i64, priority: Priority) -> Arc<Envelope> {
         let draft = Draft::to(1, &id).unwrap().priority(priority);
@@ -238,7 +442,7 @@ mod tests {
         let drained = inbox.drain(3);
         assert_eq!(ids(&drained), [1, 2, 3]);
         assert_eq!(inbox.put_back(&[EnvelopeId(3), EnvelopeId(1), EnvelopeId(99)]), 2);
-        assert_eq!(ids(&inbox.peek(9)), [1, 3, 4]);
+        assert_eq!(ids(&inbox.peek(&Filter::all(), 9)), [1, 3, 4]);
         inbox.acknowledge(&[EnvelopeId(2), EnvelopeId(3), EnvelopeId(42)]);
         assert_eq!((inbox.out_count(), inbox.message_count()), (0, 2));
     }
@@ -261,9 +465,148 @@ mod tests {
         let mut inbox = filled(&[Priority::Normal; 2]);
         let first = inbox.take().unwrap();
         inbox.retry(first.id(), 2, Timestamp::from_seconds(1));
-        assert_eq!(ids(&inbox.peek(9)), [2]);
+        assert_eq!(ids(&inbox.peek(&Filter::all(), 9)), [2]);
         inbox.wake(Timestamp::from_seconds(1));
         assert_eq!(inbox.next().unwrap().attempt, 2);
-        assert_eq!(ids(&inbox.peek(9)), [1, 2]);
+        assert_eq!(ids(&inbox.peek(&Filter::all(), 9)), [1, 2]);
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn later(id: i64, accepted: i64, change: impl FnOnce(Draft) -> Draft) -> Arc<Envelope> {
+        let draft = change(Draft::to(1, &id).unwrap());
+        Arc::new(Envelope { id: EnvelopeId(id), accepted_at: at(accepted), draft })
+    }
+
+    #[test]
+    fn what_came_due_is_taken_in_the_order_of_its_moments() {
+        let mut inbox = Inbox::default();
+        inbox.admit(later(1, 0, |draft| draft.not_before(at(9))));
+        inbox.admit(later(2, 0, |draft| draft.not_before(at(5))));
+        inbox.admit(later(3, 7, |draft| draft));
+        inbox.wake(at(100));
+        assert_eq!(ids(&inbox.drain(9)), [2, 3, 1]);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_does_not_change_the_order_of_ids() {
+        let mut inbox = Inbox::default();
+        for (id, accepted) in [(1, 50), (2, 10), (3, 60), (4, 20)] {
+            inbox.admit(later(id, accepted, |draft| draft));
+        }
+        assert_eq!(ids(&inbox.drain(9)), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn ageing_lets_low_mail_pass_an_endless_stream_of_urgent_mail() {
+        let mut inbox = Inbox::default().ageing(Ageing::Step(Duration::from_secs(10)));
+        inbox.admit(later(1, 0, |draft| draft.priority(Priority::Low)));
+        let mut taken = Vec::new();
+        for second in 0..60 {
+            inbox.admit(later(2 + second, second, |draft| draft.priority(Priority::Urgent)));
+            inbox.wake(at(second));
+            taken.extend(inbox.take().map(|delivery| delivery.id().0));
+        }
+        assert_eq!(taken.iter().position(|id| *id == 1), Some(30), "after three steps it is as urgent, and older");
+    }
+
+    #[test]
+    fn only_the_control_lane_is_taken_while_it_rests() {
+        let mut inbox = filled(&[Priority::Urgent, Priority::Control, Priority::Low]);
+        inbox.rest(true);
+        assert_eq!(ids(&inbox.drain(9)), [2]);
+        assert_eq!(inbox.sleeping_count(), 2);
+        inbox.rest(false);
+        assert_eq!(ids(&inbox.drain(9)), [1, 3]);
+    }
+
+    #[test]
+    fn what_expires_leaves_and_stays_when_that_cannot_be_written() {
+        let mut inbox = filled(&[Priority::Normal; 2]);
+        for (id, expiry) in [(3, 10), (4, 20), (5, 30)] {
+            inbox.admit(later(id, 0, |draft| draft.expires_at(at(expiry)).not_before(at(5))));
+        }
+        assert_eq!(inbox.next_due(), Some(at(5)));
+        inbox.wake(at(20));
+        assert_eq!(ids(&inbox.expire(9)), [3, 4]);
+        assert_eq!((inbox.message_count(), inbox.is_idle()), (3, false));
+        inbox.stay();
+        assert_eq!(inbox.message_count(), 5);
+        inbox.acknowledge(&[EnvelopeId(3), EnvelopeId(5)]);
+        assert_eq!((ids(&inbox.drain(9)), inbox.next_due()), (vec![1, 2, 4], None));
+    }
+
+    #[test]
+    fn a_full_inbox_drops_the_oldest_of_the_lowest_lane() {
+        let mut inbox = filled(&[Priority::Normal, Priority::Low, Priority::Control, Priority::Low, Priority::High]);
+        let policy = |envelopes_max| InboxPolicy {
+            envelopes_max,
+            bytes_max: usize::MAX,
+            overflow: Overflow::DropOldest,
+            ageing: Ageing::Never,
+        };
+        assert_eq!(inbox.overflow(&policy(4)), [EnvelopeId(2)]);
+        assert_eq!(inbox.overflow(&policy(1)), [EnvelopeId(4), EnvelopeId(1), EnvelopeId(5)]);
+        assert_eq!(inbox.overflow(&policy(0)), [], "the control lane stays");
+        assert_eq!(ids(&inbox.drain(9)), [3]);
+    }
+
+    #[test]
+    fn mail_is_looked_at_taken_and_named_by_filters() {
+        let mut inbox = Inbox::default();
+        for id in 1..=6 {
+            let kind = if id % 2 == 0 { "even" } else { "odd" };
+            inbox.admit(later(id, id, |draft| draft.kind(kind)));
+        }
+        inbox.admit(later(7, 7, |draft| draft.kind("odd").not_before(at(50))));
+        let odd = Filter::all().kind("odd");
+        assert_eq!(ids(&inbox.peek(&odd, 2)), [1, 3]);
+        assert_eq!(ids(&inbox.drain_by(&odd, 2)), [1, 3]);
+        assert_eq!(inbox.waiting(&odd), [EnvelopeId(5), EnvelopeId(7)]);
+        assert_eq!(ids(&inbox.drain_by(&Filter::all(), 2)), [2, 4]);
+    }
+
+    /// Random operations against a model that sorts a list: whatever happens, nothing is lost and the order holds.
+    #[test]
+    fn random_operations_mean_what_a_sorted_list_says() {
+        for seed in 0..40 {
+            let mut inbox = Inbox::default();
+            let (mut waiting, mut out, mut last) = (BTreeMap::new(), BTreeMap::new(), 0);
+            for round in 0..500 {
+                let roll = |place: i64, sides: u64| chance(seed, &[round, place]) % sides;
+                match roll(0, 6) {
+                    0..=2 => {
+                        last += 1;
+                        let priority = Priority::ALL[roll(1, 5) as usize];
+                        inbox.admit(envelope(last, priority));
+                        waiting.insert((Reverse(priority), last), ());
+                    }
+                    3 => {
+                        for delivery in inbox.drain(roll(1, 4) as usize) {
+                            let ((priority, id), ()) = waiting.pop_first().unwrap();
+                            assert_eq!(delivery.id().0, id);
+                            out.insert(id, priority);
+                        }
+                    }
+                    4 => {
+                        let back: Vec<_> = out.keys().copied().filter(|id| roll(*id, 2) == 0).collect();
+                        let ids: Vec<_> = back.iter().copied().map(EnvelopeId).collect();
+                        assert_eq!(inbox.put_back(&ids), back.len());
+                        waiting.extend(back.iter().map(|id| ((out.remove(id).unwrap(), *id), ())));
+                    }
+                    _ => {
+                        let gone: Vec<_> = (1..=last).filter(|id| roll(*id, 5) == 0).collect();
+                        inbox.acknowledge(&gone.iter().copied().map(EnvelopeId).collect::<Vec<_>>());
+                        out.retain(|id, _| !gone.contains(id));
+                        waiting.retain(|(_, id), ()| !gone.contains(id));
+                    }
+                }
+                let order: Vec<_> = waiting.keys().map(|(_, id)| *id).collect();
+                assert_eq!(ids(&inbox.peek(&Filter::all(), usize::MAX)), order);
+                assert_eq!((inbox.out_count(), inbox.bytes() > 0), (out.len(), !waiting.is_empty() || !out.is_empty()));
+            }
+        }
     }
 }

@@ -20,6 +20,12 @@ pub use draft::{Draft, Priority, accept};
 mod envelope;
 pub use envelope::{Delivery, Envelope, EnvelopeId};
 
+mod filter;
+pub use filter::Filter;
+
+mod policy;
+pub use policy::{Ageing, InboxPolicy, Misfire, Overflow};
+
 mod inbox;
 pub use inbox::{Inbox, WaitingDelivery};
 
@@ -33,6 +39,9 @@ pub use activation::{Activation, next_activation};
 
 mod outcome;
 pub use outcome::{FailureKind, Outcome, Performed, RoutineFailure};
+
+mod inbound;
+pub use inbound::InboundMessage;
 
 mod settle;
 pub use settle::{Settling, settle};
@@ -48,8 +57,12 @@ pub use committed::{Committed, Fact};
 
 mod store;
 pub use store::{
-    DeadLetter, Entry, Fate, Grant, Quarantined, Recovered, Refusal, Store, StoreError, Tally, Verdict, Waiting,
+    DeadLetter, Entry, Fate, Grant, Quarantined, Recovered, Refusal, Removal, Standing, Store, StoreError, Tally,
+    ThreadEntry, Verdict, Waiting,
 };
+
+mod retention;
+pub use retention::{Keep, Pruned, Retention};
 
 mod limits;
 pub use limits::{Limits, VALUE_BYTES_MAX};

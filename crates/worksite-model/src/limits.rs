@@ -20,6 +20,14 @@ pub struct Limits {
     pub state_bytes_max: usize,
     /// Envelopes waiting for one person. Default 100,000: memory while the worker is awake is about 0.5 kB each.
     pub inbox_envelopes_max: usize,
+    /// Bytes of bodies waiting for one person. Default 256 MiB.
+    pub inbox_bytes_max: usize,
+    /// Envelopes waiting in the whole site. Default 10,000,000: the writer's index takes eight bytes each.
+    pub site_envelopes_max: usize,
+    /// Bytes of bodies waiting in the whole site. Default 16 GiB.
+    pub site_bytes_max: usize,
+    /// Changes whose senders wait for room in an inbox ([`Overflow::Wait`](crate::Overflow::Wait)). Default 65,536.
+    pub changes_parked_max: usize,
     /// Drafts and other changes from outside that wait for the writer. Default 65,536: about a second of writing.
     pub changes_in_flight_max: usize,
     /// Changes in one transaction. Default 4,096: beyond that a larger group gains little and adds latency.
@@ -40,8 +48,6 @@ pub struct Limits {
     pub restart_window_ms: u64,
     /// How long a worker may take to be read from the store, in milliseconds, before it is tried again. Default 30,000.
     pub recovery_ms_max: u64,
-    /// How long idempotency keys, and the replies kept under them, are remembered, in milliseconds. Default 24 hours.
-    pub key_retention_ms: u64,
 }
 
 impl Default for Limits {
@@ -51,6 +57,10 @@ impl Default for Limits {
             header_bytes_max: 512,
             state_bytes_max: 16 << 20,
             inbox_envelopes_max: 100_000,
+            inbox_bytes_max: 256 << 20,
+            site_envelopes_max: 10_000_000,
+            site_bytes_max: 16 << 30,
+            changes_parked_max: 65_536,
             changes_in_flight_max: 65_536,
             commit_changes_max: 4_096,
             activation_deliveries_max: 256,
@@ -61,7 +71,6 @@ impl Default for Limits {
             restarts_max: 5,
             restart_window_ms: 60_000,
             recovery_ms_max: 30_000,
-            key_retention_ms: 24 * 3_600_000,
         }
     }
 }
@@ -77,6 +86,10 @@ impl Limits {
             ("header_bytes_max", self.header_bytes_max as u64),
             ("state_bytes_max", self.state_bytes_max as u64),
             ("inbox_envelopes_max", self.inbox_envelopes_max as u64),
+            ("inbox_bytes_max", self.inbox_bytes_max as u64),
+            ("site_envelopes_max", self.site_envelopes_max as u64),
+            ("site_bytes_max", self.site_bytes_max as u64),
+            ("changes_parked_max", self.changes_parked_max as u64),
             ("changes_in_flight_max", self.changes_in_flight_max as u64),
             ("commit_changes_max", self.commit_changes_max as u64),
             ("activation_deliveries_max", self.activation_deliveries_max as u64),
@@ -86,7 +99,6 @@ impl Limits {
             ("subscriber_facts_max", self.subscriber_facts_max as u64),
             ("restart_window_ms", self.restart_window_ms),
             ("recovery_ms_max", self.recovery_ms_max),
-            ("key_retention_ms", self.key_retention_ms),
         ];
         if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Err(LimitsError::Zero { name });

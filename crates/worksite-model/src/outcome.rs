@@ -35,8 +35,10 @@ pub enum FailureKind {
     Undecodable,
     /// No routine takes messages of this type. Never retried.
     NoRoutine,
-    /// What it sent was refused by the store, or the recipient's inbox is full.
+    /// What it sent was refused by the store.
     Refused,
+    /// What it sent found an inbox full: it is tried again a little later, without counting an attempt.
+    NoRoom,
     /// The message was of no use any more when its turn came. Never retried.
     Expired,
 }
@@ -78,6 +80,7 @@ impl fmt::Display for RoutineFailure {
             FailureKind::Undecodable => "undecodable",
             FailureKind::NoRoutine => "no routine",
             FailureKind::Refused => "refused",
+            FailureKind::NoRoom => "no room",
             FailureKind::Expired => "expired",
         };
         write!(f, "{what}: {}", self.reason)

@@ -19,6 +19,8 @@ pub struct RetryPolicy {
     pub delay_max: Duration,
     /// Up to which share of it a delay is shortened, by chance. At most 100.
     pub jitter_percent: u8,
+    /// No attempt begins later than this after the envelope was accepted. Default: none.
+    pub deadline: Option<Duration>,
     /// Which failures are worth another attempt, beyond [`RoutineFailure::is_retryable`].
     pub retryable: fn(&RoutineFailure) -> bool,
 }
@@ -32,6 +34,7 @@ impl Default for RetryPolicy {
             factor: 3.0,
             delay_max: Duration::from_secs(600),
             jitter_percent: 20,
+            deadline: None,
             retryable: |_| true,
         }
     }

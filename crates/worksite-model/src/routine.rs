@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a routine's turn ends. Any error becomes a [`RoutineFailure`] through `?`.
 pub type Ended = Result<Outcome, RoutineFailure>;
@@ -55,6 +56,11 @@ pub trait Routine: Send + Sync + 'static {
     fn retry(&self) -> RetryPolicy {
         RetryPolicy::default()
     }
+
+    /// How long one delivery may take; the site's limit when it says nothing.
+    fn time_max(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// An asynchronous routine: one that waits for the outside world (a service, a model, a file). It is given only
@@ -77,6 +83,11 @@ pub trait AsyncRoutine: Send + Sync + 'static {
     /// What happens to deliveries that fail.
     fn retry(&self) -> RetryPolicy {
         RetryPolicy::default()
+    }
+
+    /// How long one delivery may take; the site's limit when it says nothing.
+    fn time_max(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -195,6 +206,8 @@ pub trait AnyRoutine: Send + Sync {
     fn is_async(&self) -> bool;
     /// [`Routine::retry`].
     fn retry(&self) -> RetryPolicy;
+    /// [`Routine::time_max`].
+    fn time_max(&self) -> Option<Duration>;
     /// Reads its state as stored, or its default.
     ///
     /// # Errors
@@ -225,6 +238,9 @@ impl<R: Routine> AnyRoutine for Synchronous<R> {
     fn retry(&self) -> RetryPolicy {
         self.0.retry()
     }
+    fn time_max(&self) -> Option<Duration> {
+        self.0.time_max()
+    }
     fn load(&self, stored: Option<&Payload>) -> Result<LiveState, PayloadError> {
         load::<R::State>(stored)
     }
@@ -254,6 +270,9 @@ impl<R: AsyncRoutine> AnyRoutine for Asynchronous<R> {
     }
     fn retry(&self) -> RetryPolicy {
         self.0.retry()
+    }
+    fn time_max(&self) -> Option<Duration> {
+        self.0.time_max()
     }
     fn load(&self, stored: Option<&Payload>) -> Result<LiveState, PayloadError> {
         load::<R::State>(stored)

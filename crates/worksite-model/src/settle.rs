@@ -5,8 +5,8 @@
 //! attempt, or buries it; its drafts, state and reply are thrown away. That makes "failed" mean one thing everywhere.
 
 use crate::{
-    Burial, Change, Delivery, Outcome, Performed, PersonId, Retry, RetryPolicy, RoutineFailure, Settlement, StateWrite,
-    Timestamp,
+    Burial, Change, Delivery, FailureKind, Outcome, Performed, PersonId, Retry, RetryPolicy, RoutineFailure,
+    Settlement, StateWrite, Timestamp,
 };
 use std::time::Duration;
 
@@ -42,51 +42,48 @@ impl Settling<'_> {
                 change.drafts.extend(performed.drafts);
                 change.announcements.extend(performed.announcements);
                 change.writes.extend(performed.writes);
-                change.settled.push(Settlement {
-                    id: delivery.id(),
-                    routine: self.routine,
-                    key: delivery.envelope.draft.key.clone(),
-                    reply: performed.reply,
-                });
+                change.settled.push(Settlement::of(delivery, self.routine, performed.reply));
             }
             Ok(Outcome::Snooze(due)) => {
                 change.retried.push(Retry { id: delivery.id(), attempt: delivery.attempt, due, failure: None })
             }
             Ok(Outcome::Retry(reason)) => {
-                self.fail(change, delivery, RoutineFailure::new(crate::FailureKind::Returned, reason))
+                self.fail(change, delivery, RoutineFailure::new(FailureKind::Returned, reason))
             }
             Ok(Outcome::Reject(reason)) => {
-                bury(change, delivery, RoutineFailure::new(crate::FailureKind::Returned, reason))
+                change.buried.push(Burial::of(delivery, RoutineFailure::new(FailureKind::Returned, reason)))
             }
             Err(failure) => self.fail(change, delivery, failure),
         }
     }
 
     fn fail(&self, change: &mut Change, delivery: &Delivery, failure: RoutineFailure) {
-        match self.next_delay(delivery, &failure) {
-            Some(delay) => change.retried.push(Retry {
-                id: delivery.id(),
-                attempt: delivery.attempt.saturating_add(1),
-                due: self.now.after(delay),
-                failure: Some(failure),
-            }),
-            None => bury(change, delivery, failure),
-        }
+        let Some(delay) = self.next_delay(delivery, &failure) else {
+            return change.buried.push(Burial::of(delivery, failure));
+        };
+        // Somebody else's full inbox is no fault of this delivery: it is not counted against it.
+        let counted = u32::from(failure.kind != FailureKind::NoRoom);
+        let attempt = delivery.attempt.saturating_add(counted);
+        let due = self.now.after(delay);
+        change.retried.push(Retry { id: delivery.id(), attempt, due, failure: Some(failure) });
     }
 
     fn next_delay(&self, delivery: &Delivery, failure: &RoutineFailure) -> Option<Duration> {
+        if failure.kind == FailureKind::NoRoom {
+            return Some(shorten(NO_ROOM_DELAY, self.chance));
+        }
         let retryable = failure.is_retryable() && (self.retry.retryable)(failure);
-        retryable.then(|| self.retry.delay(delivery.attempt, self.chance)).flatten()
+        let delay = retryable.then(|| self.retry.delay(delivery.attempt, self.chance)).flatten()?;
+        let age = self.now.since(delivery.envelope.accepted_at);
+        self.retry.deadline.is_none_or(|deadline| age + delay <= deadline).then_some(delay)
     }
 }
 
-fn bury(change: &mut Change, delivery: &Delivery, failure: RoutineFailure) {
-    change.buried.push(Burial {
-        id: delivery.id(),
-        attempts: delivery.attempt,
-        failure,
-        key: delivery.envelope.draft.key.clone(),
-    });
+/// How long a turn waits whose draft found an inbox full, before it is tried again; up to half less, by chance.
+const NO_ROOM_DELAY: Duration = Duration::from_millis(200);
+
+fn shorten(delay: Duration, chance: u64) -> Duration {
+    delay - delay.mul_f64((chance % 1_000) as f64 / 2_000.0)
 }
 
 #[cfg(test)]
@@ -141,6 +138,24 @@ mod tests {
             Performed::failed(RoutineFailure::new(FailureKind::Undecodable, "no")),
         ] {
             assert_eq!(settled(1, performed).buried.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_full_inbox_elsewhere_counts_no_attempt_and_buries_nothing() {
+        let change = settled(3, with_draft(Performed::failed(RoutineFailure::new(FailureKind::NoRoom, "full"))));
+        assert_eq!((change.retried[0].attempt, change.buried.len(), change.drafts.len()), (3, 0, 0));
+    }
+
+    #[test]
+    fn no_attempt_begins_after_the_deadline() {
+        let policy = |deadline| RetryPolicy { deadline: Some(Duration::from_secs(deadline)), ..RetryPolicy::default() };
+        for (deadline, buried) in [(150, 0), (100, 1)] {
+            let retry = policy(deadline);
+            let now = Timestamp::from_seconds(100);
+            let settling = Settling { person: PersonId(1), routine: "r", retry: &retry, now, chance: 0 };
+            let failed = Performed::failed(RoutineFailure::new(FailureKind::Returned, "no"));
+            assert_eq!(settle(&settling, vec![(delivery(1), failed)], None).buried.len(), buried);
         }
     }
 

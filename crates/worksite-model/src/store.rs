@@ -5,10 +5,10 @@
 //! may assume SQLite.
 
 use crate::{
-    Advice, Change, Delivery, EnvelopeId, Payload, PersonId, Roster, RosterDifference, RoutineFailure, Timestamp,
-    WaitingDelivery,
+    Advice, Change, Delivery, Envelope, EnvelopeId, Payload, PersonId, Pruned, Retention, Roster, RosterDifference,
+    RoutineFailure, Timestamp, WaitingDelivery,
 };
-use std::time::Duration;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Where a site's people, mail and states are kept. One owner at a time; calls come one after another.
@@ -40,7 +40,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    fn recover(&mut self, person: PersonId) -> Result<Recovered, StoreError>;
+    fn recover(&mut self, person: PersonId, at: Timestamp) -> Result<Recovered, StoreError>;
 
     /// One routine's state as it was last committed.
     ///
@@ -48,11 +48,24 @@ pub trait Store: Send {
     /// [`StoreError`] when the store cannot be read.
     fn state(&mut self, person: PersonId, routine: &str) -> Result<Option<Payload>, StoreError>;
 
-    /// The dead letters, oldest first, at most `limit`.
+    /// The active people whose workers rest, in order of ids.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    fn dead_letters(&mut self, limit: usize) -> Result<Vec<DeadLetter>, StoreError>;
+    fn paused(&mut self) -> Result<Vec<PersonId>, StoreError>;
+
+    /// The dead letters after this id, in order of ids, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn dead_letters(&mut self, after: EnvelopeId, limit: usize) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// The envelopes of a thread after this id, in order of ids, at most `limit`: those that wait, those that were given
+    /// up, and those that have left their inboxes, as long as the history is kept.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn thread(&mut self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError>;
 
     /// How much mail there has ever been, and what became of it.
     ///
@@ -60,11 +73,12 @@ pub trait Store: Send {
     /// [`StoreError`] when the store cannot be read.
     fn tally(&mut self) -> Result<Tally, StoreError>;
 
-    /// Forgets idempotency keys accepted longer than `key_retention` ago, a bounded number a call; says how many.
+    /// Forgets what is older, or more, than is to be kept, a bounded number of rows a call; says how many. Nothing that
+    /// waits is touched, nor the key of anything that waits.
     ///
     /// # Errors
     /// [`StoreError`]: nothing was forgotten.
-    fn prune(&mut self, key_retention: Duration, at: Timestamp) -> Result<usize, StoreError>;
+    fn prune(&mut self, retention: &Retention, at: Timestamp) -> Result<Pruned, StoreError>;
 }
 
 /// What the store says of one change.
@@ -77,8 +91,21 @@ pub struct Grant {
     pub entries: Vec<Entry>,
     /// What changed in the roster, when the change named one.
     pub roster: Option<RosterDifference>,
-    /// Which envelopes were removed by acknowledgement, purge or clearing, and whose they were.
-    pub removed: Vec<(PersonId, EnvelopeId)>,
+    /// Which envelopes were removed by acknowledgement, purge or clearing.
+    pub removed: Vec<Removal>,
+    /// Which envelopes gave way to newer ones.
+    pub dropped: Vec<Removal>,
+}
+
+/// An envelope that left its inbox without being settled or buried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Removal {
+    /// Whose it was.
+    pub person: PersonId,
+    /// Which.
+    pub id: EnvelopeId,
+    /// Bytes of its body.
+    pub bytes: usize,
 }
 
 /// What became of a draft.
@@ -93,13 +120,20 @@ pub enum Entry {
         /// What became of that envelope.
         fate: Fate,
     },
+    /// It came too soon after another from this sender to this recipient through this channel, and a routine sent it:
+    /// nothing was written. From outside that is a refusal.
+    Cooling {
+        /// When the next may come.
+        until: Timestamp,
+    },
 }
 
 impl Entry {
-    /// The id of the envelope, new or known.
+    /// The id of the envelope, new or known; 0 when there is none.
     pub fn id(&self) -> EnvelopeId {
         match self {
             Self::Accepted(id) | Self::Known { id, .. } => *id,
+            Self::Cooling { .. } => EnvelopeId(0),
         }
     }
 }
@@ -113,7 +147,7 @@ pub enum Fate {
     Settled(Option<Payload>),
     /// It was given up, for this reason.
     Buried(String),
-    /// It was acknowledged by the application, purged or cleared.
+    /// It was acknowledged by the application, dropped for a newer one, purged or cleared.
     Removed,
 }
 
@@ -127,6 +161,17 @@ pub enum Refusal {
     /// An envelope to settle, retry or bury does not wait: it was settled before. Recover the worker.
     #[error("envelope {0} does not wait")]
     NotWaiting(EnvelopeId),
+    /// A dead letter to redrive or to forget is not there: somebody else was quicker. Look again.
+    #[error("there is no dead letter {0}")]
+    NotBuried(EnvelopeId),
+    /// A draft with a cooldown came too soon after another. Wait, or leave it.
+    #[error("nothing more from this sender to person {to} through this channel before {} µs", .until.as_micros())]
+    Cooling {
+        /// The recipient.
+        to: PersonId,
+        /// When the next may come.
+        until: Timestamp,
+    },
     /// No handler of this name was registered when the store was opened. Register it.
     #[error("no handler for writes named {0:?}")]
     UnknownWrite(String),
@@ -178,6 +223,8 @@ pub struct Waiting {
     pub person: PersonId,
     /// How many envelopes.
     pub envelopes: usize,
+    /// Bytes of their bodies.
+    pub bytes: usize,
 }
 
 /// A worker as the store has it.
@@ -200,6 +247,8 @@ pub struct Quarantined {
     pub id: EnvelopeId,
     /// What is wrong with it.
     pub reason: String,
+    /// Bytes of its body.
+    pub bytes: usize,
 }
 
 /// An envelope that was given up.
@@ -211,6 +260,30 @@ pub struct DeadLetter {
     pub failure: RoutineFailure,
     /// When.
     pub buried_at: Timestamp,
+}
+
+/// An envelope of a thread, and what has become of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadEntry {
+    /// The envelope.
+    pub envelope: Arc<Envelope>,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+/// What has become of an envelope of a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It waits, or is being worked on.
+    Waiting,
+    /// A routine is done with it.
+    Settled,
+    /// It was given up.
+    Buried,
+    /// It was acknowledged by the application, purged or cleared.
+    Removed,
+    /// It gave way to a newer one in a full inbox.
+    Dropped,
 }
 
 /// How much mail there has ever been, and what became of it (law *conservation*).
@@ -226,13 +299,17 @@ pub struct Tally {
     pub buried: u64,
     /// Envelopes acknowledged by the application, purged with their person, or cleared.
     pub removed: u64,
+    /// Envelopes that gave way to newer ones in a full inbox.
+    pub dropped: u64,
     /// Envelopes that could not be read and were set aside.
     pub quarantined: u64,
 }
 
 impl Tally {
-    /// Whether nothing was lost and nothing was made up: accepted = waiting + settled + buried + removed + quarantined.
+    /// Whether nothing was lost and nothing was made up: accepted = waiting + settled + buried + removed + dropped +
+    /// quarantined.
     pub fn is_conserved(&self) -> bool {
-        self.accepted == self.waiting + self.settled + self.buried + self.removed + self.quarantined
+        let gone = self.settled + self.buried + self.removed + self.dropped + self.quarantined;
+        self.accepted == self.waiting + gone
     }
 }

@@ -2,7 +2,7 @@
 //! threads or on the caller's.
 
 use crate::broadcast::Broadcast;
-use crate::directory::Directory;
+use crate::directory::{Directory, Setting};
 use crate::persistence::{Listen, Persistence};
 use crate::runtime::{Handle, House, Thread};
 use crate::supervisor::Supervisor;
@@ -10,10 +10,13 @@ use crate::{Clock, Runtime, StartError};
 use actix::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{broadcast, oneshot};
-use worksite_model::{AsyncRoutine, Limits, Person, Registry, RegistryError, Routine, Store};
+use worksite_model::{AsyncRoutine, InboxPolicy, Limits, Person, Registry, RegistryError, Retention, Routine, Store};
 
 /// Says whose mail the application takes by hand.
 type IsManual = Box<dyn Fn(&Person) -> bool + Send + Sync>;
+
+/// Says how somebody's inbox takes mail.
+type Policies = Box<dyn Fn(&Person) -> InboxPolicy + Send + Sync>;
 
 /// A house to be started: its routines, limits, clock and seed.
 #[derive(Default)]
@@ -25,6 +28,8 @@ pub struct Builder {
     clock: Option<Clock>,
     seed: u64,
     manual: Option<IsManual>,
+    inboxes: Option<Policies>,
+    retention: Retention,
 }
 
 impl Builder {
@@ -70,6 +75,21 @@ impl Builder {
     #[must_use]
     pub fn manual(mut self, manual: impl Fn(&Person) -> bool + Send + Sync + 'static) -> Self {
         self.manual = Some(Box::new(manual));
+        self
+    }
+
+    /// Says how somebody's inbox takes mail: how much it holds, what becomes of the rest, whether low mail grows more
+    /// urgent. Asked when somebody joins, and at the start. Default: [`InboxPolicy::of`] the limits.
+    #[must_use]
+    pub fn inboxes(mut self, policy: impl Fn(&Person) -> InboxPolicy + Send + Sync + 'static) -> Self {
+        self.inboxes = Some(Box::new(policy));
+        self
+    }
+
+    /// Sets how long what has ended is kept.
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
         self
     }
 
@@ -145,16 +165,18 @@ impl Builder {
         let clock = self.clock.unwrap_or_else(Clock::system);
         let by_default = self.registry.is_empty();
         let manual = self.manual.unwrap_or_else(|| Box::new(move |_| by_default));
-        let directory = Arc::new(Directory::default());
-        directory.open(store.roster()?, &store.waiting()?, &*manual);
-        let persistence = place(Persistence::new(store, directory.clone(), clock.clone(), self.limits.clone()));
+        let usual = InboxPolicy::of(&self.limits);
+        let policy = self.inboxes.unwrap_or_else(|| Box::new(move |_| usual));
+        let directory = Arc::new(Directory::new(Setting { manual, policy }));
+        directory.open(store.roster()?, &store.waiting()?, &store.paused()?);
+        let (limits, retention) = (self.limits.clone(), self.retention);
+        let persistence = place(Persistence::new(store, directory.clone(), clock.clone(), limits, retention));
         let (facts, _) = broadcast::channel(self.limits.subscriber_facts_max);
         let house = Arc::new(House {
             registry: self.registry,
             limits: self.limits,
             clock,
             seed: self.seed,
-            manual,
             directory,
             persistence: persistence.clone(),
         });

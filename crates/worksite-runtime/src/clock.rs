@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 use worksite_model::Timestamp;
 
 /// Where the house reads the time. Whoever builds a runtime chooses it; everybody below is handed timestamps.
@@ -28,6 +30,46 @@ impl Clock {
     /// The time now.
     pub fn now(&self) -> Timestamp {
         (self.0)()
+    }
+}
+
+/// A clock that stands until it is moved by hand: for simulations that count in ticks. After moving it, wait for
+/// [`Runtime::rest`](crate::Runtime::rest): then all mail that has come due has been dealt with.
+///
+/// ```
+/// use std::time::Duration;
+/// use worksite_model::Timestamp;
+/// use worksite_runtime::ManualClock;
+///
+/// let clock = ManualClock::new(Timestamp::from_seconds(0));
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.clock().now(), Timestamp::from_seconds(60));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ManualClock(Arc<AtomicI64>);
+
+impl ManualClock {
+    /// A clock that shows this moment.
+    pub fn new(start: Timestamp) -> Self {
+        Self(Arc::new(AtomicI64::new(start.as_micros())))
+    }
+
+    /// What the house reads: for [`Builder::clock`](crate::Builder::clock).
+    pub fn clock(&self) -> Clock {
+        let hands = self.0.clone();
+        Clock(Arc::new(move || Timestamp::from_micros(hands.load(Ordering::Acquire))))
+    }
+
+    /// The time it shows.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::Acquire))
+    }
+
+    /// Moves its hands forward; gives the time it shows then.
+    pub fn advance(&self, by: Duration) -> Timestamp {
+        let forward = |now: i64| Some(Timestamp::from_micros(now).after(by).as_micros());
+        let _always = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, forward);
+        self.now()
     }
 }
 

@@ -5,44 +5,127 @@
 //! here before the change is proposed, so that the bound holds however many senders there are, and *released* when the
 //! envelope has left the inbox, or was never accepted.
 
+use crate::status::{InboxReport, Status, Tenure, WorkerHandle};
 use crate::worker::Worker;
 use actix::Addr;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use worksite_model::{Draft, Limits, Person, PersonId, Registry, Rejection, Roster, RosterDifference, law};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use worksite_model::{
+    Draft, InboxPolicy, Limits, Overflow, Person, PersonId, Priority, Registry, Rejection, Roster, RosterDifference,
+    law,
+};
 
 /// A worker's seat: present for everybody who is active, or has mail waiting for a return.
-#[derive(Default)]
 struct Desk {
     /// Whether the person is on the roster.
     active: bool,
     /// Whether the application takes the mail by hand.
     manual: bool,
+    /// Whether only control mail is taken.
+    paused: bool,
+    /// Whether the person is leaving, and takes nothing more.
+    leaving: bool,
     /// Which worker sits here: told apart from its predecessors, whose last words may still be on their way.
     generation: u32,
     /// Where the worker is, while it is awake.
     address: Option<Addr<Worker>>,
+    /// How the inbox takes mail.
+    policy: Arc<InboxPolicy>,
     /// Envelopes accepted, or about to be, that have not left the inbox.
     waiting: AtomicUsize,
+    /// Bytes of their bodies.
+    bytes: AtomicUsize,
+    /// How many of them nobody takes now, as the worker has said last.
+    sleeping: AtomicUsize,
+    /// Changes whose senders wait for room.
+    parked: AtomicUsize,
     /// When it last had something to do, in sweeps.
     used: AtomicU64,
+    /// How the worker stands; made when somebody first looks, or it has something to say.
+    tenure: OnceLock<Arc<Tenure>>,
+}
+
+impl Desk {
+    fn new(policy: Arc<InboxPolicy>) -> Self {
+        Self {
+            active: false,
+            manual: false,
+            paused: false,
+            leaving: false,
+            generation: 0,
+            address: None,
+            policy,
+            waiting: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            sleeping: AtomicUsize::new(0),
+            parked: AtomicUsize::new(0),
+            used: AtomicU64::new(0),
+            tenure: OnceLock::new(),
+        }
+    }
+
+    fn tenure(&self) -> &Arc<Tenure> {
+        self.tenure.get_or_init(|| Arc::new(Tenure::new(self.paused)))
+    }
+
+    /// Whether it has more than it should hold, so that something old has to go.
+    fn is_over(&self) -> bool {
+        let (waiting, bytes) = (self.waiting.load(Ordering::Acquire), self.bytes.load(Ordering::Acquire));
+        self.policy.overflow == Overflow::DropOldest
+            && (waiting > self.policy.envelopes_max || (waiting > 1 && bytes > self.policy.bytes_max))
+    }
 }
 
 /// Why a place in an inbox could not be reserved.
 #[derive(Debug, Clone)]
 pub(crate) enum NoPlace {
     Rejected(Rejection),
-    Full(&'static str),
+    /// This draft's recipient, or the site, has no room.
+    Full {
+        draft: usize,
+        limit: &'static str,
+        overflow: Overflow,
+    },
+}
+
+/// What a worker is told of its desk when it sits down.
+pub(crate) struct Seat {
+    pub(crate) generation: u32,
+    pub(crate) manual: bool,
+    pub(crate) paused: bool,
+    pub(crate) policy: Arc<InboxPolicy>,
+    pub(crate) tenure: Arc<Tenure>,
+}
+
+/// How a person's desk is set up: decided by the application when they join.
+pub(crate) struct Setting {
+    pub(crate) manual: Box<dyn Fn(&Person) -> bool + Send + Sync>,
+    pub(crate) policy: Box<dyn Fn(&Person) -> InboxPolicy + Send + Sync>,
 }
 
 /// Who is active, how full their inbox is, and where their worker sits.
-#[derive(Default)]
 pub(crate) struct Directory {
+    setting: Setting,
+    /// The policies in use; most people share one.
+    policies: RwLock<Vec<Arc<InboxPolicy>>>,
     desks: RwLock<HashMap<PersonId, Desk>>,
     roster: RwLock<Roster>,
     /// Envelopes waiting for active people whose workers have routines: none left means the house is quiet.
     due: AtomicUsize,
+    /// How many of those nobody takes now: scheduled, or their worker rests or is held.
+    sleeping: AtomicUsize,
+    /// Envelopes waiting for anybody, and bytes of their bodies.
+    site_waiting: AtomicUsize,
+    site_bytes: AtomicUsize,
+    /// Changes whose senders wait for room.
+    parked: AtomicUsize,
+    /// Whether somebody waits for the house to rest.
+    watched: AtomicBool,
+    /// Drafts of routines that came too soon after another.
+    cooled: AtomicU64,
+    /// How many workers have ever sat down.
+    generations: AtomicU32,
     /// Workers that sit at their desks.
     seated: AtomicUsize,
     /// Changes from outside that the writer has not answered.
@@ -55,18 +138,54 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
+    pub(crate) fn new(setting: Setting) -> Self {
+        Self {
+            setting,
+            policies: RwLock::default(),
+            desks: RwLock::default(),
+            roster: RwLock::default(),
+            due: AtomicUsize::new(0),
+            sleeping: AtomicUsize::new(0),
+            site_waiting: AtomicUsize::new(0),
+            site_bytes: AtomicUsize::new(0),
+            parked: AtomicUsize::new(0),
+            watched: AtomicBool::new(false),
+            cooled: AtomicU64::new(0),
+            generations: AtomicU32::new(0),
+            seated: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            volatile_lost: AtomicU64::new(0),
+            sweeps: AtomicU64::new(0),
+        }
+    }
+
     /// Takes up a person: new, returned or renamed.
-    pub(crate) fn join(&self, person: &Person, manual: bool) {
+    fn join(&self, person: &Person) {
         let mut desks = self.write();
-        let desk = desks.entry(person.id).or_default();
-        // Who takes the mail is settled on joining: a new name does not change it under a worker that is awake.
-        if desk.active {
+        if desks.get(&person.id).is_some_and(|desk| desk.active) {
+            // Who takes the mail, and how, is settled on joining: a new name changes nothing under a worker awake.
             return;
         }
+        let (manual, policy) = ((self.setting.manual)(person), self.policy((self.setting.policy)(person)));
+        let desk = desks.entry(person.id).or_insert_with(|| Desk::new(policy.clone()));
+        (desk.active, desk.manual, desk.policy) = (true, manual, policy);
         if !manual {
             self.due.fetch_add(desk.waiting.load(Ordering::Acquire), Ordering::AcqRel);
         }
-        (desk.active, desk.manual) = (true, manual);
+    }
+
+    fn policy(&self, policy: InboxPolicy) -> Arc<InboxPolicy> {
+        let mut policies = self.policies.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = policies.iter().find(|known| ***known == policy) {
+            return known.clone();
+        }
+        let policy = Arc::new(policy);
+        // Whoever gives everybody a policy of their own pays for it, but not by a search that grows.
+        if policies.len() < 64 {
+            policies.push(policy.clone());
+        }
+        policy
     }
 
     /// Lets a person go; the mail that waits for a return stays counted. Gives the worker's address, if it is awake.
@@ -76,8 +195,11 @@ impl Directory {
         if desk.active && !desk.manual {
             self.due.fetch_sub(desk.waiting.load(Ordering::Acquire), Ordering::AcqRel);
         }
-        desk.active = false;
+        (desk.active, desk.leaving, desk.paused) = (false, false, false);
         let address = self.stand_up(desk);
+        if let Some(tenure) = desk.tenure.take() {
+            tenure.set(Status::Terminated);
+        }
         if desk.waiting.load(Ordering::Acquire) == 0 {
             desks.remove(&person);
         }
@@ -85,76 +207,268 @@ impl Directory {
     }
 
     /// Makes a committed roster difference true here; gives the addresses of the workers that have to go.
-    pub(crate) fn apply(&self, difference: &RosterDifference, manual: &dyn Fn(&Person) -> bool) -> Vec<Addr<Worker>> {
+    pub(crate) fn apply(&self, difference: &RosterDifference) -> Vec<Addr<Worker>> {
         self.roster.write().unwrap_or_else(PoisonError::into_inner).apply(difference);
-        for person in difference.joined.iter().chain(&difference.changed) {
-            self.join(person, manual(person));
+        for person in &difference.joined {
+            self.join(person);
         }
         difference.left.iter().filter_map(|person| self.leave(*person)).collect()
     }
 
     /// The people and waiting mail that the store had at the start.
-    pub(crate) fn open(&self, roster: Roster, waiting: &[worksite_model::Waiting], manual: &dyn Fn(&Person) -> bool) {
+    pub(crate) fn open(&self, roster: Roster, waiting: &[worksite_model::Waiting], paused: &[PersonId]) {
+        // Who is away accepts nothing; on the return, the application says how.
+        let away = Arc::new(InboxPolicy::of(&Limits::default()));
         for entry in waiting {
-            self.write().entry(entry.person).or_default().waiting = AtomicUsize::new(entry.envelopes);
+            let mut desk = Desk::new(away.clone());
+            (desk.waiting, desk.bytes) = (AtomicUsize::new(entry.envelopes), AtomicUsize::new(entry.bytes));
+            self.write().insert(entry.person, desk);
+            self.site_waiting.fetch_add(entry.envelopes, Ordering::AcqRel);
+            self.site_bytes.fetch_add(entry.bytes, Ordering::AcqRel);
         }
         for person in roster.people() {
-            self.join(person, manual(person));
+            self.join(person);
+        }
+        for person in paused {
+            self.rest(*person, true);
         }
         *self.roster.write().unwrap_or_else(PoisonError::into_inner) = roster;
+    }
+
+    /// Lets a person's worker rest, or go on.
+    pub(crate) fn rest(&self, person: PersonId, paused: bool) {
+        if let Some(desk) = self.write().get_mut(&person).filter(|desk| desk.active) {
+            desk.paused = paused;
+            if let Some(tenure) = desk.tenure.get() {
+                tenure.rest(paused);
+            }
+        }
+    }
+
+    /// Closes the gate for somebody who is to leave: false when they are not active, or leaving already.
+    pub(crate) fn begin_leaving(&self, person: PersonId) -> bool {
+        let mut desks = self.write();
+        let Some(desk) = desks.get_mut(&person).filter(|desk| desk.active && !desk.leaving) else { return false };
+        desk.leaving = true;
+        true
+    }
+
+    /// Opens the gate again for somebody who was to leave and could not.
+    pub(crate) fn stay(&self, person: PersonId) {
+        if let Some(desk) = self.write().get_mut(&person) {
+            desk.leaving = false;
+        }
+    }
+
+    /// A handle on the person's worker; nothing when they are not active.
+    pub(crate) fn handle(&self, person: PersonId) -> Option<WorkerHandle> {
+        let desks = self.read();
+        let desk = desks.get(&person).filter(|desk| desk.active)?;
+        Some(WorkerHandle::new(person, desk.tenure().clone()))
+    }
+
+    /// How much the person's inbox holds, and what it has turned away; nothing when they are not active.
+    pub(crate) fn report(&self, person: PersonId) -> Option<InboxReport> {
+        let desks = self.read();
+        let desk = desks.get(&person).filter(|desk| desk.active)?;
+        let tenure = desk.tenure.get();
+        Some(InboxReport {
+            waiting: desk.waiting.load(Ordering::Acquire),
+            bytes: desk.bytes.load(Ordering::Acquire),
+            parked: desk.parked.load(Ordering::Acquire),
+            refused: tenure.map_or(0, |tenure| tenure.refused()),
+            dropped: tenure.map_or(0, |tenure| tenure.dropped()),
+        })
     }
 
     pub(crate) fn roster(&self) -> Roster {
         self.roster.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reserves a place in each recipient's inbox, in all or in none.
-    pub(crate) fn reserve(&self, drafts: &[Draft], registry: &Registry, limits: &Limits) -> Result<(), NoPlace> {
+    /// Reserves a place in each recipient's inbox, in all or in none. Who has waited in line may go before those that
+    /// still do.
+    pub(crate) fn reserve(
+        &self,
+        drafts: &[Draft],
+        registry: &Registry,
+        limits: &Limits,
+        has_waited: bool,
+    ) -> Result<(), NoPlace> {
         let desks = self.read();
-        for (reserved, draft) in drafts.iter().enumerate() {
-            if let Err(refused) = self.reserve_one(&desks, draft, registry, limits) {
-                for draft in &drafts[..reserved] {
-                    self.release_one(&desks, draft.to);
-                }
-                return Err(refused);
+        for (place, draft) in drafts.iter().enumerate() {
+            let refused = match addressable(&desks, draft, registry) {
+                Err(rejection) => NoPlace::Rejected(rejection),
+                Ok(desk) => match self.reserve_one(desk, draft, limits, has_waited) {
+                    Ok(()) => continue,
+                    Err(limit) => NoPlace::Full { draft: place, limit, overflow: desk.policy.overflow },
+                },
+            };
+            for draft in &drafts[..place] {
+                self.release_one(&desks, draft.to, draft.payload.len());
             }
+            return Err(refused);
         }
         Ok(())
     }
 
-    fn reserve_one(
-        &self,
-        desks: &HashMap<PersonId, Desk>,
-        draft: &Draft,
-        registry: &Registry,
-        limits: &Limits,
-    ) -> Result<(), NoPlace> {
-        let desk = addressable(desks, draft, registry).map_err(NoPlace::Rejected)?;
-        if desk.waiting.fetch_add(1, Ordering::AcqRel) >= limits.inbox_envelopes_max {
-            desk.waiting.fetch_sub(1, Ordering::AcqRel);
-            return Err(NoPlace::Full("inbox_envelopes_max"));
-        }
+    fn reserve_one(&self, desk: &Desk, draft: &Draft, limits: &Limits, has_waited: bool) -> Result<(), &'static str> {
+        let bytes = draft.payload.len();
+        let waiting = desk.waiting.fetch_add(1, Ordering::AcqRel);
+        let inbox_bytes = desk.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let site = self.site_waiting.fetch_add(1, Ordering::AcqRel);
+        let site_bytes = self.site_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        // What drops its oldest mail is over its bound until that is durable, but not without bound.
+        let slack = if desk.policy.overflow == Overflow::DropOldest { limits.changes_in_flight_max } else { 0 };
+        let bytes_slack = if slack > 0 { desk.policy.bytes_max } else { 0 };
+        let full = if draft.priority == Priority::Control {
+            None
+        } else if waiting >= desk.policy.envelopes_max.saturating_add(slack) {
+            Some("inbox_envelopes_max")
+        } else if waiting > 0 && inbox_bytes > desk.policy.bytes_max.saturating_add(bytes_slack) {
+            Some("inbox_bytes_max")
+        } else if site >= limits.site_envelopes_max {
+            Some("site_envelopes_max")
+        } else if site > 0 && site_bytes > limits.site_bytes_max {
+            Some("site_bytes_max")
+        } else if !has_waited && desk.parked.load(Ordering::Acquire) > 0 {
+            Some("inbox_envelopes_max")
+        } else {
+            None
+        };
         if !desk.manual {
             self.due.fetch_add(1, Ordering::AcqRel);
         }
-        Ok(())
-    }
-
-    /// Gives reserved places back.
-    pub(crate) fn release(&self, people: impl IntoIterator<Item = PersonId>) {
-        let desks = self.read();
-        for person in people {
-            self.release_one(&desks, person);
+        match full {
+            None => Ok(()),
+            Some(limit) => {
+                self.give_back(desk, draft.to, bytes);
+                Err(limit)
+            }
         }
     }
 
-    fn release_one(&self, desks: &HashMap<PersonId, Desk>, person: PersonId) {
-        let Some(desk) = desks.get(&person) else { return };
-        let one_less = desk.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| waiting.checked_sub(1));
+    /// Gives reserved places back, with the bytes they held.
+    pub(crate) fn release(&self, places: impl IntoIterator<Item = (PersonId, usize)>) {
+        let desks = self.read();
+        for (person, bytes) in places {
+            self.release_one(&desks, person, bytes);
+        }
+    }
+
+    /// Gives back the places of drafts that were not accepted.
+    pub(crate) fn release_drafts<'a>(&self, drafts: impl IntoIterator<Item = &'a Draft>) {
+        self.release(drafts.into_iter().map(|draft| (draft.to, draft.payload.len())));
+    }
+
+    fn release_one(&self, desks: &HashMap<PersonId, Desk>, person: PersonId, bytes: usize) {
+        if let Some(desk) = desks.get(&person) {
+            self.give_back(desk, person, bytes);
+        }
+    }
+
+    fn give_back(&self, desk: &Desk, person: PersonId, bytes: usize) {
+        let less = |by: usize| move |count: usize| count.checked_sub(by);
+        let one_less = desk.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, less(1));
         law!(one_less.is_ok(), "conservation", "person {person} gave back a place in the inbox that was not taken");
+        let fewer = desk.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less(bytes));
+        law!(fewer.is_ok(), "conservation", "person {person} gave back bytes of the inbox that were not taken");
+        self.site_waiting.fetch_sub(1, Ordering::AcqRel);
+        self.site_bytes.fetch_sub(bytes, Ordering::AcqRel);
         if desk.active && !desk.manual {
             self.due.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+
+    /// Puts a change in line for this recipient; false when too many are in lines already.
+    pub(crate) fn park(&self, person: PersonId, limits: &Limits) -> bool {
+        if self.parked.fetch_add(1, Ordering::AcqRel) >= limits.changes_parked_max {
+            self.parked.fetch_sub(1, Ordering::AcqRel);
+            return false;
+        }
+        if let Some(desk) = self.read().get(&person) {
+            desk.parked.fetch_add(1, Ordering::AcqRel);
+        }
+        true
+    }
+
+    /// Takes a change out of the line for this recipient.
+    pub(crate) fn unpark(&self, person: PersonId) {
+        self.parked.fetch_sub(1, Ordering::AcqRel);
+        if let Some(desk) = self.read().get(&person) {
+            desk.parked.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Counts drafts that were refused for want of room.
+    pub(crate) fn count_refused(&self, person: PersonId, drafts: usize) {
+        if let Some(desk) = self.read().get(&person).filter(|desk| desk.active) {
+            desk.tenure().refuse(drafts as u64);
+        }
+    }
+
+    /// Counts drafts or envelopes that were dropped for want of room.
+    pub(crate) fn count_dropped(&self, person: PersonId, envelopes: usize) {
+        if let Some(desk) = self.read().get(&person).filter(|desk| desk.active) {
+            desk.tenure().drop_mail(envelopes as u64);
+        }
+    }
+
+    pub(crate) fn count_cooled(&self, drafts: usize) {
+        self.cooled.fetch_add(drafts as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cooled(&self) -> u64 {
+        self.cooled.load(Ordering::Relaxed)
+    }
+
+    /// Notes how much of a person's mail nobody takes now; whether somebody waits to hear that.
+    pub(crate) fn report_sleeping(&self, person: PersonId, generation: u32, sleeping: usize) -> bool {
+        let desks = self.read();
+        let Some(desk) = desks.get(&person).filter(|desk| desk.generation == generation && desk.address.is_some())
+        else {
+            return false;
+        };
+        let before = desk.sleeping.swap(sleeping, Ordering::AcqRel);
+        self.sleeping.fetch_add(sleeping, Ordering::AcqRel);
+        self.sleeping.fetch_sub(before, Ordering::AcqRel);
+        before != sleeping && self.watched.load(Ordering::Acquire)
+    }
+
+    /// The workers that hold mail which nobody took when they last looked. They are taken at nobody's word any more:
+    /// time has passed.
+    pub(crate) fn rouse(&self) -> Vec<Addr<Worker>> {
+        let desks = self.read();
+        let asleep = desks.iter().filter(|(_, desk)| desk.sleeping.load(Ordering::Acquire) > 0);
+        let mut asleep: Vec<_> =
+            asleep.filter_map(|(person, desk)| Some((*person, desk, desk.address.clone()?))).collect();
+        asleep.sort_by_key(|(person, _, _)| *person);
+        let roused = asleep.into_iter().map(|(_, desk, address)| {
+            self.sleeping.fetch_sub(desk.sleeping.swap(0, Ordering::AcqRel), Ordering::AcqRel);
+            address
+        });
+        roused.collect()
+    }
+
+    pub(crate) fn watch(&self, watched: bool) {
+        self.watched.store(watched, Ordering::Release);
+    }
+
+    /// Whether no active person's routine has anything to do now.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.due.load(Ordering::Acquire) <= self.sleeping.load(Ordering::Acquire)
+    }
+
+    /// Whether this person's worker has nothing to do now; a manual one never has.
+    pub(crate) fn has_rest(&self, person: PersonId) -> bool {
+        let desks = self.read();
+        desks.get(&person).is_none_or(|desk| {
+            desk.manual || desk.waiting.load(Ordering::Acquire) <= desk.sleeping.load(Ordering::Acquire)
+        })
+    }
+
+    /// Whether the person's inbox holds more than it should, so that its worker has to drop something.
+    pub(crate) fn is_over(&self, person: PersonId) -> bool {
+        self.read().get(&person).is_some_and(|desk| desk.active && desk.is_over())
     }
 
     /// Where the recipient of a volatile draft sits; nobody when the worker sleeps.
@@ -189,13 +503,20 @@ impl Directory {
         desks.get(&person).filter(|desk| desk.generation == generation)?.address.clone()
     }
 
-    /// Seats a worker, unless one sits there or the person is not active. The maker is given its generation.
-    pub(crate) fn seat(&self, person: PersonId, make: impl FnOnce(u32, bool) -> Addr<Worker>) -> Option<Addr<Worker>> {
+    /// Seats a worker, unless one sits there or the person is not active.
+    pub(crate) fn seat(&self, person: PersonId, make: impl FnOnce(Seat) -> Addr<Worker>) -> Option<Addr<Worker>> {
         let mut desks = self.write();
         let desk = desks.get_mut(&person).filter(|desk| desk.active)?;
         if desk.address.is_none() {
-            desk.generation = desk.generation.wrapping_add(1);
-            desk.address = Some(make(desk.generation, desk.manual));
+            // Of the whole house, so that somebody who left and returned is not taken for their predecessor.
+            desk.generation = self.generations.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            desk.address = Some(make(Seat {
+                generation: desk.generation,
+                manual: desk.manual,
+                paused: desk.paused,
+                policy: desk.policy.clone(),
+                tenure: desk.tenure().clone(),
+            }));
             self.seated.fetch_add(1, Ordering::AcqRel);
             desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
         }
@@ -213,6 +534,7 @@ impl Directory {
     fn stand_up(&self, desk: &mut Desk) -> Option<Addr<Worker>> {
         let address = desk.address.take()?;
         self.seated.fetch_sub(1, Ordering::AcqRel);
+        self.sleeping.fetch_sub(desk.sleeping.swap(0, Ordering::AcqRel), Ordering::AcqRel);
         Some(address)
     }
 
@@ -319,7 +641,8 @@ fn addressable<'a>(
     draft: &Draft,
     registry: &Registry,
 ) -> Result<&'a Desk, Rejection> {
-    let desk = desks.get(&draft.to).filter(|desk| desk.active).ok_or(Rejection::UnknownPerson(draft.to))?;
+    let desk =
+        desks.get(&draft.to).filter(|desk| desk.active && !desk.leaving).ok_or(Rejection::UnknownPerson(draft.to))?;
     if !desk.manual && registry.find(draft).is_none() {
         return Err(Rejection::NoRoutine {
             type_name: draft.payload.type_name.to_string(),

@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 use worksite_model::{
-    Advice, Change, Draft, LimitsError, PayloadError, PersonId, Refusal, RegistryError, Rejection, StoreError,
+    Advice, Change, Draft, EnvelopeId, LimitsError, PayloadError, PersonId, Refusal, RegistryError, Rejection,
+    StoreError,
 };
 
 /// Why drafts were not accepted. None of them was written, except perhaps after [`StoreError::Unknown`].
@@ -26,6 +27,14 @@ pub enum SendError {
         /// What was to be sent.
         drafts: Vec<Draft>,
     },
+    /// The recipient's inbox is full, and its policy is to drop what is new. It is counted; carry on.
+    #[error("the inbox of person {person} is full, and what is new is dropped")]
+    Dropped {
+        /// Whose inbox.
+        person: PersonId,
+        /// What was to be sent.
+        drafts: Vec<Draft>,
+    },
     /// The house is closed or closing. Stop sending.
     #[error("the house is closed")]
     Stopped {
@@ -44,11 +53,17 @@ pub enum SendError {
 }
 
 impl SendError {
+    /// A message that cannot be encoded never becomes a draft.
+    pub(crate) fn unencodable(error: PayloadError) -> Self {
+        Self::Rejected { rejection: Rejection::Refused(error.to_string()), drafts: vec![] }
+    }
+
     /// What the caller should do next.
     pub fn advice(&self) -> Advice {
         match self {
             Self::Rejected { rejection, .. } => rejection.advice(),
             Self::Overloaded { .. } => Advice::RetryLater,
+            Self::Dropped { .. } => Advice::CarryOn,
             Self::Stopped { .. } => Advice::StopSending,
             Self::Store { error, .. } => error.advice(),
         }
@@ -59,6 +74,7 @@ impl SendError {
         match self {
             Self::Rejected { drafts, .. }
             | Self::Overloaded { drafts, .. }
+            | Self::Dropped { drafts, .. }
             | Self::Stopped { drafts }
             | Self::Store { drafts, .. } => drafts,
         }
@@ -111,6 +127,15 @@ pub enum DeskError {
     /// The person's worker has routines, which take the mail. Only a manual worker's mail is drained by hand.
     #[error("the mail of person {0} is taken by routines")]
     NotManual(PersonId),
+    /// The dead letter is not there: somebody else redrove or forgot it. Look again.
+    #[error("there is no dead letter {0}")]
+    NotBuried(EnvelopeId),
+    /// What is to be redriven would be refused as it is: nobody takes it any more. Register the routine.
+    #[error("what is to be redriven is rejected: {0}")]
+    Rejected(#[source] Rejection),
+    /// What is to be redriven has no place: the recipient's inbox is full. Try again later.
+    #[error("there is no room for what is to be redriven: {0} is reached")]
+    NoRoom(&'static str),
     /// The stored value is not what was asked for, or cannot be read by this build.
     #[error(transparent)]
     Payload(#[from] PayloadError),
@@ -126,7 +151,9 @@ impl DeskError {
     /// What the caller should do next.
     pub fn advice(&self) -> Advice {
         match self {
-            Self::UnknownPerson(_) | Self::NotManual(_) | Self::Payload(_) => Advice::FixRequest,
+            Self::UnknownPerson(_) | Self::NotManual(_) | Self::NotBuried(_) | Self::Payload(_) => Advice::FixRequest,
+            Self::Rejected(rejection) => rejection.advice(),
+            Self::NoRoom(_) => Advice::RetryLater,
             Self::Store(error) => error.advice(),
             Self::Stopped => Advice::StopSending,
         }
@@ -186,6 +213,9 @@ impl CommitFailure {
             Self::Refused(Refusal::UnknownPerson(person)) => {
                 SendError::Rejected { rejection: Rejection::UnknownPerson(person), drafts }
             }
+            Self::Refused(Refusal::Cooling { to, until }) => {
+                SendError::Rejected { rejection: Rejection::Cooling { to, until }, drafts }
+            }
             Self::Refused(refusal) => {
                 SendError::Rejected { rejection: Rejection::Refused(refusal.to_string()), drafts }
             }
@@ -196,6 +226,7 @@ impl CommitFailure {
     pub(crate) fn into_desk_error(self) -> DeskError {
         match self {
             Self::Refused(Refusal::UnknownPerson(person)) => DeskError::UnknownPerson(person),
+            Self::Refused(Refusal::NotBuried(id)) => DeskError::NotBuried(id),
             Self::Refused(refusal) => DeskError::Store(StoreError::Closed(refusal.to_string())),
             Self::Store(error) => DeskError::Store(error),
         }

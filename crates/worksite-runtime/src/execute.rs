@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use worksite_model::{
-    AnyRoutine, Delivery, Draft, FailureKind, LiveState, Occasion, Payload, Performance, Performed, PersonId,
+    AnyRoutine, Delivery, Draft, FailureKind, LiveState, Occasion, Overflow, Payload, Performance, Performed, PersonId,
     RoutineFailure, accept, chance,
 };
 
@@ -52,7 +52,7 @@ impl Desk<'_> {
                 }
                 None => {
                     let drafts = performed.iter().flat_map(|(_, performed)| &performed.drafts);
-                    self.house.directory.release(drafts.map(|draft| draft.to).collect::<Vec<_>>());
+                    self.house.directory.release_drafts(drafts);
                     return Executed::Singly { deliveries: performed.len() + 1 };
                 }
             }
@@ -86,7 +86,7 @@ impl Desk<'_> {
         let expired = self.expired(&delivery);
         let occasion = self.occasion(&delivery);
         let (routine, clock) = (self.routine.clone(), self.house.clock.clone());
-        let limit = Duration::from_millis(self.house.limits.routine_time_ms_max);
+        let limit = self.time_max();
         async move {
             if let Some(expired) = expired {
                 return (delivery, Some(state), expired);
@@ -116,34 +116,48 @@ impl Desk<'_> {
 
     /// Looks at what a delivery that is done wants: its time, and whether what it sent can be sent. Reserves places
     /// in the recipients' inboxes; they are released when the change fails.
-    pub(crate) fn inspect(&self, performed: Performed) -> Performed {
+    pub(crate) fn inspect(&self, mut performed: Performed) -> Performed {
         if !performed.is_done() {
             return performed;
         }
-        let limit = Duration::from_millis(self.house.limits.routine_time_ms_max);
+        let limit = self.time_max();
         if performed.took > limit {
             return Performed::failed(too_long(performed.took, limit));
         }
-        match self.reserve(&performed.drafts) {
+        match self.reserve(&mut performed.drafts) {
             Ok(()) => performed,
-            Err(reason) => Performed::failed(RoutineFailure::new(FailureKind::Refused, reason)),
+            Err(failure) => Performed::failed(failure),
         }
     }
 
-    fn reserve(&self, drafts: &[Draft]) -> Result<(), String> {
+    fn time_max(&self) -> Duration {
+        self.routine.time_max().unwrap_or(Duration::from_millis(self.house.limits.routine_time_ms_max))
+    }
+
+    /// Reserves a place for each draft; those that find an inbox full which drops what is new are dropped here. Where a
+    /// sender from outside would be refused or wait, the turn fails for want of room, and is tried again.
+    fn reserve(&self, drafts: &mut Vec<Draft>) -> Result<(), RoutineFailure> {
         if drafts.is_empty() {
             return Ok(());
         }
-        let now = self.house.clock.now();
-        for draft in drafts {
-            accept(draft, &self.house.limits, now).map_err(|rejection| rejection.to_string())?;
+        let (house, now) = (self.house, self.house.clock.now());
+        let refused = |reason: String| RoutineFailure::new(FailureKind::Refused, reason);
+        for draft in drafts.iter() {
+            accept(draft, &house.limits, now).map_err(|rejection| refused(rejection.to_string()))?;
         }
-        self.house.directory.reserve(drafts, &self.house.registry, &self.house.limits).map_err(
-            |no_place| match no_place {
-                NoPlace::Rejected(rejection) => rejection.to_string(),
-                NoPlace::Full(limit) => format!("the recipient's inbox is full: {limit} is reached"),
-            },
-        )
+        loop {
+            match house.directory.reserve(drafts, &house.registry, &house.limits, false) {
+                Ok(()) => return Ok(()),
+                Err(NoPlace::Rejected(rejection)) => return Err(refused(rejection.to_string())),
+                Err(NoPlace::Full { draft, overflow: Overflow::DropNewest, .. }) => {
+                    house.directory.count_dropped(drafts.remove(draft).to, 1);
+                }
+                Err(NoPlace::Full { draft, limit, .. }) => {
+                    let reason = format!("the inbox of person {} is full: {limit} is reached", drafts[draft].to);
+                    return Err(RoutineFailure::new(FailureKind::NoRoom, reason));
+                }
+            }
+        }
     }
 
     /// Reads a routine's state from what was stored, inside the fence: decoding is user code.

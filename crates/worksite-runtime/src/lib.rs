@@ -5,7 +5,7 @@
 //! go down, facts come up. This crate is the only one that names actix; no actix type is in its public signatures.
 
 mod runtime;
-pub use runtime::{Receipt, Runtime, SHUTDOWN_TIME};
+pub use runtime::{Receipt, Runtime, SHUTDOWN_TIME, Termination};
 
 mod builder;
 pub use builder::Builder;
@@ -16,7 +16,14 @@ mod persistence;
 
 mod supervisor;
 
+mod parking;
+
 mod worker;
+
+mod memory;
+
+mod status;
+pub use status::{InboxReport, Status, WorkerHandle};
 
 mod execute;
 
@@ -24,7 +31,10 @@ mod broadcast;
 pub use broadcast::{Subscription, Told};
 
 mod clock;
-pub use clock::Clock;
+pub use clock::{Clock, ManualClock};
+
+mod worker_runtime;
+pub use worker_runtime::{WorkerRuntime, WorkerRuntimeManager};
 
 mod error;
 pub use error::{AskError, DeskError, SendError, StartError};

@@ -9,8 +9,8 @@
 
 use crate::broadcast::{Broadcast, Tell};
 use crate::directory::Directory;
-use crate::error::CommitFailure;
-use crate::supervisor::{Report, Reported, Supervisor, Waiter};
+use crate::error::{CommitFailure, SendError};
+use crate::supervisor::{Failed, Report, Reported, Supervisor, Waiter};
 use crate::{Clock, Receipt};
 use actix::WeakAddr;
 use actix::prelude::*;
@@ -18,14 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use worksite_model::{
-    Change, Committed, Entry, Fate, Grant, Limits, PersonId, Recovered, Store, StoreError, Timestamp, law,
+    Change, Committed, Entry, Fate, Grant, Limits, PersonId, Recovered, Retention, Store, StoreError, Timestamp, law,
 };
 
-/// How often expired idempotency keys are looked for.
+/// How often what need not be kept is looked for.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The answer a sender waits for: receipts in the order of the drafts, or the change given back.
-pub(crate) type SendAnswer = Result<Vec<Receipt>, (Change, CommitFailure)>;
+/// The answer a sender waits for: receipts in the order of the drafts, or the drafts given back.
+pub(crate) type SendAnswer = Result<Vec<Receipt>, SendError>;
 
 /// An answer, and who waits for it.
 type Answered = (oneshot::Sender<SendAnswer>, SendAnswer);
@@ -44,11 +44,19 @@ pub(crate) struct Persistence {
     directory: Arc<Directory>,
     clock: Clock,
     limits: Limits,
+    retention: Retention,
 }
 
 impl Persistence {
-    pub(crate) fn new(store: Box<dyn Store>, directory: Arc<Directory>, clock: Clock, limits: Limits) -> Self {
-        Self { store: Some(store), batch: Vec::new(), supervisor: None, broadcast: None, directory, clock, limits }
+    pub(crate) fn new(
+        store: Box<dyn Store>,
+        directory: Arc<Directory>,
+        clock: Clock,
+        limits: Limits,
+        retention: Retention,
+    ) -> Self {
+        let (store, batch) = (Some(store), Vec::new());
+        Self { store, batch, supervisor: None, broadcast: None, directory, clock, limits, retention }
     }
 }
 
@@ -97,8 +105,8 @@ pub(crate) enum Answer {
     Sender(oneshot::Sender<SendAnswer>),
     /// Somebody who asks: handed to the supervisor, which hears of the settlement.
     Asker { accepted: oneshot::Sender<SendAnswer>, replied: oneshot::Sender<Fate> },
-    /// The worker that proposed it: told by the supervisor.
-    Worker { generation: u32 },
+    /// The worker that proposed it: told by the supervisor. A tidying worker only lets expired and surplus mail go.
+    Worker { generation: u32, tidies: bool },
     /// Somebody who changed the house itself: told by the supervisor, once it has acted on it.
     House(oneshot::Sender<Result<Arc<Committed>, CommitFailure>>),
 }
@@ -140,12 +148,13 @@ impl Handler<Recover> for Persistence {
 
     fn handle(&mut self, Recover(person): Recover, _: &mut Self::Context) -> Self::Result {
         self.flush();
-        let recovered = self.store()?.recover(person)?;
+        let now = self.clock.now();
+        let recovered = self.store()?.recover(person, now)?;
         for row in &recovered.quarantined {
             tracing::error!(person = person.0, envelope = row.id.0, reason = row.reason, "an envelope was quarantined");
         }
         // Nobody will settle what cannot be read: its place in the inbox is free again.
-        self.directory.release(recovered.quarantined.iter().map(|_| person));
+        self.directory.release(recovered.quarantined.iter().map(|row| (person, row.bytes)));
         Ok(recovered)
     }
 }
@@ -191,9 +200,9 @@ impl Persistence {
     }
 
     fn prune(&mut self) {
-        let (retention, now) = (Duration::from_millis(self.limits.key_retention_ms), self.clock.now());
-        if let Err(error) = self.store().and_then(|store| store.prune(retention, now)) {
-            tracing::warn!(%error, "expired keys could not be forgotten");
+        let (retention, now) = (self.retention, self.clock.now());
+        if let Err(error) = self.store().and_then(|store| store.prune(&retention, now)) {
+            tracing::warn!(%error, "what need not be kept could not be forgotten");
         }
     }
 
@@ -251,9 +260,12 @@ impl Persistence {
         at: Timestamp,
         answered: &mut Vec<Answered>,
     ) -> Reported {
-        // A draft that was known already takes no place in the inbox.
-        let known = change.drafts.iter().zip(&grant.entries).filter(|(_, entry)| matches!(entry, Entry::Known { .. }));
-        self.directory.release(known.map(|(draft, _)| draft.to).collect::<Vec<_>>());
+        // A draft that was known already, or came too soon, takes no place in the inbox.
+        let entries = || change.drafts.iter().zip(&grant.entries);
+        self.directory.release_drafts(
+            entries().filter(|(_, entry)| !matches!(entry, Entry::Accepted(_))).map(|(draft, _)| draft),
+        );
+        self.directory.count_cooled(entries().filter(|(_, entry)| matches!(entry, Entry::Cooling { .. })).count());
         let receipts = || grant.entries.iter().map(Receipt::of).collect();
         let answer = match answer {
             Answer::Sender(accepted) => {
@@ -264,25 +276,27 @@ impl Persistence {
                 answered.push((accepted, Ok(receipts())));
                 grant.entries.first().cloned().map(|entry| Waiter::Asker { entry, replied })
             }
-            Answer::Worker { generation } => Some(Waiter::Worker { generation }),
+            Answer::Worker { generation, tidies } => Some(Waiter::Worker { generation, tidies }),
             Answer::House(answer) => Some(Waiter::House(answer)),
         };
         Reported::Committed { committed: Arc::new(Committed::new(change, grant, at)), waiter: answer }
     }
 
     fn fail(&self, change: Change, failure: CommitFailure, answer: Answer, answered: &mut Vec<Answered>) -> Reported {
-        self.directory.release(change.drafts.iter().map(|draft| draft.to));
+        self.directory.release_drafts(&change.drafts);
         let author = change.author;
         match answer {
             Answer::Sender(accepted) | Answer::Asker { accepted, .. } => {
-                answered.push((accepted, Err((change, failure))));
+                answered.push((accepted, Err(failure.into_send_error(change))));
                 Reported::Failed(None)
             }
             Answer::House(answer) => {
                 let _gone = answer.send(Err(failure));
                 Reported::Failed(None)
             }
-            Answer::Worker { generation } => Reported::Failed(author.map(|person| (person, generation, failure))),
+            Answer::Worker { generation, tidies } => {
+                Reported::Failed(author.map(|person| Failed { person, generation, tidies, failure }))
+            }
         }
     }
 

@@ -8,16 +8,18 @@ use crate::broadcast::Broadcast;
 use crate::directory::{Directory, NoPlace};
 use crate::error::CommitFailure;
 use crate::persistence::{Answer, Commit, Persistence, Read, Reading, SendAnswer};
-use crate::supervisor::{CrashWorker, Quiesce, Shutdown, Start, Supervisor, WakeFor};
-use crate::worker::{DeliverVolatile, Drain, Peek, PutBack, Worker};
+use crate::status::{InboxReport, Status, WorkerHandle};
+use crate::supervisor::{AwaitRest, CrashWorker, Park, Quiesce, Shutdown, Start, Supervisor, Terminate, WakeFor};
+use crate::worker::{DeliverVolatile, Drain, Peek, PutBack, Remove, Worker};
 use crate::{AskError, Builder, Clock, DeskError, SendError, Subscription};
 use actix::Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 use worksite_model::{
-    Change, Committed, DeadLetter, Delivery, Departure, Draft, Durable, Entry, EnvelopeId, Fact, Fate, Limits, Person,
-    PersonId, Registry, Rejection, Roster, RosterDifference, StoreError, Tally, accept,
+    Change, Committed, DeadLetter, Delivery, Departure, Draft, Durable, Entry, EnvelopeId, Fact, Fate, Filter, Limits,
+    Overflow, Person, PersonId, Registry, Rejection, Roster, RosterChange, RosterDifference, StoreError, Tally,
+    ThreadEntry, accept,
 };
 
 /// What all workers share.
@@ -26,7 +28,6 @@ pub(crate) struct House {
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) seed: u64,
-    pub(crate) manual: Box<dyn Fn(&Person) -> bool + Send + Sync>,
     pub(crate) directory: Arc<Directory>,
     /// The room below: the only writer.
     pub(crate) persistence: Addr<Persistence>,
@@ -46,6 +47,20 @@ impl Receipt {
         Self { id: entry.id(), known: matches!(entry, Entry::Known { .. }) }
     }
 }
+
+/// What becomes of the mail of somebody who is terminated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Termination {
+    /// What can be taken now is dealt with first. What is scheduled, waits for another attempt or for a worker that rests
+    /// stays behind.
+    #[default]
+    Drain,
+    /// Nothing more is taken; what a routine is at is broken off, and counts for nothing.
+    AtOnce,
+}
+
+/// How many dead letters one commit redrives at most.
+const REDRIVEN_MAX: usize = 1_000;
 
 /// How long [`Runtime::shutdown`] waits for routines to end.
 pub const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
@@ -108,6 +123,91 @@ impl Runtime {
     ) -> Result<RosterDifference, SendError> {
         let committed = self.change_house(Change::sync(Roster::new(people), departure)).await?;
         Ok(committed.roster.clone().unwrap_or_default())
+    }
+
+    /// Adds somebody to the roster, or gives them another name; the others stay. Seed 000 `get_runtime`, seed 004 `create`.
+    ///
+    /// # Errors
+    /// [`SendError::Stopped`] and [`SendError::Store`].
+    pub async fn join(&self, person: Person) -> Result<RosterDifference, SendError> {
+        let roster = RosterChange::Join(vec![person]);
+        let committed = self.change_house(Change { roster: Some(roster), ..Change::default() }).await?;
+        Ok(committed.roster.clone().unwrap_or_default())
+    }
+
+    /// Takes somebody off the roster at once; the others stay. With [`Departure::Purge`] also what somebody left behind
+    /// who has gone already. Says whether they were active.
+    ///
+    /// # Errors
+    /// [`SendError::Stopped`] and [`SendError::Store`].
+    pub async fn leave(&self, person: impl Into<PersonId>, departure: Departure) -> Result<bool, SendError> {
+        let roster = RosterChange::Leave { people: vec![person.into()], departure };
+        let committed = self.change_house(Change { roster: Some(roster), ..Change::default() }).await?;
+        Ok(committed.roster.as_ref().is_some_and(|difference| !difference.left.is_empty()))
+    }
+
+    /// Lets a worker rest: its mail waits, except for the control lane. Durable: it rests after a restart too, until it is
+    /// resumed or its person leaves. A manual worker's mail is the application's to leave alone.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn pause(&self, person: impl Into<PersonId>) -> Result<(), DeskError> {
+        let paused = vec![(person.into(), true)];
+        self.propose(Change { paused, ..Change::default() }).await.map(drop)
+    }
+
+    /// Lets a worker go on that rests.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn resume(&self, person: impl Into<PersonId>) -> Result<(), DeskError> {
+        let paused = vec![(person.into(), false)];
+        self.propose(Change { paused, ..Change::default() }).await.map(drop)
+    }
+
+    /// Lets somebody leave for good: from now on nothing is accepted for them, and whoever waits for room in their inbox
+    /// is told so; then their worker ends as `how` says; then they are off the roster, and what is left of their mail and
+    /// state is kept or purged. Purged, the id may be used again by somebody new. Durable when it returns; of several who
+    /// ask for it one succeeds. If the house stops before, they are still on the roster.
+    ///
+    /// # Errors
+    /// [`DeskError::UnknownPerson`] when they are not active or leaving already, and [`DeskError`].
+    pub async fn terminate(
+        &self,
+        person: impl Into<PersonId>,
+        how: Termination,
+        departure: Departure,
+    ) -> Result<(), DeskError> {
+        let (answer, left) = oneshot::channel();
+        let (person, drains) = (person.into(), how == Termination::Drain);
+        self.0.supervisor.do_send(Terminate { person, drains, departure, answer });
+        left.await.map_err(|_closed| DeskError::Stopped)?
+    }
+
+    /// A handle on somebody's worker, which shows how it stands; it outlives the worker and its person's time here.
+    ///
+    /// # Errors
+    /// [`DeskError::UnknownPerson`].
+    pub fn worker(&self, person: impl Into<PersonId>) -> Result<WorkerHandle, DeskError> {
+        let person = person.into();
+        self.house().directory.handle(person).ok_or(DeskError::UnknownPerson(person))
+    }
+
+    /// How somebody's worker stands.
+    ///
+    /// # Errors
+    /// [`DeskError::UnknownPerson`].
+    pub fn status(&self, person: impl Into<PersonId>) -> Result<Status, DeskError> {
+        Ok(self.worker(person)?.status())
+    }
+
+    /// How much somebody's inbox holds, and what it has turned away.
+    ///
+    /// # Errors
+    /// [`DeskError::UnknownPerson`].
+    pub fn inbox(&self, person: impl Into<PersonId>) -> Result<InboxReport, DeskError> {
+        let person = person.into();
+        self.house().directory.report(person).ok_or(DeskError::UnknownPerson(person))
     }
 
     /// The active people, as last committed.
@@ -206,7 +306,21 @@ impl Runtime {
     /// # Errors
     /// [`DeskError`].
     pub async fn peek(&self, person: impl Into<PersonId>, limit: usize) -> Result<Vec<Delivery>, DeskError> {
-        self.worker(person.into()).await?.send(Peek(limit)).await.map_err(|_closed| DeskError::Stopped)
+        self.peek_by(person, Filter::all(), limit).await
+    }
+
+    /// [`Runtime::peek`] at mail that is meant.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn peek_by(
+        &self,
+        person: impl Into<PersonId>,
+        filter: Filter,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, DeskError> {
+        let worker = self.wake(person.into()).await?;
+        worker.send(Peek { filter, limit }).await.map_err(|_closed| DeskError::Stopped)
     }
 
     /// Takes mail of a manual worker, in order, up to so many. What is not acknowledged comes back after a restart.
@@ -215,8 +329,33 @@ impl Runtime {
     /// # Errors
     /// [`DeskError`].
     pub async fn drain(&self, person: impl Into<PersonId>, limit: usize) -> Result<Vec<Delivery>, DeskError> {
+        self.drain_by(person, Filter::all(), limit).await
+    }
+
+    /// [`Runtime::drain`] of mail that is meant; the rest keeps its place.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn drain_by(
+        &self,
+        person: impl Into<PersonId>,
+        filter: Filter,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, DeskError> {
         let worker = self.manual_worker(person.into()).await?;
-        worker.send(Drain(limit)).await.map_err(|_closed| DeskError::Stopped)
+        worker.send(Drain { filter, limit }).await.map_err(|_closed| DeskError::Stopped)
+    }
+
+    /// Removes all waiting mail that is meant, durably, in one commit; says how many it was. What a routine is at, or was
+    /// drained, stays.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn remove_by(&self, person: impl Into<PersonId>, filter: Filter) -> Result<usize, DeskError> {
+        let (answer, removed) = oneshot::channel();
+        self.wake(person.into()).await?.do_send(Remove { filter, answer });
+        let removed = removed.await.map_err(|_closed| DeskError::Stopped)?;
+        Ok(removed.map_err(CommitFailure::into_desk_error)?.removed.len())
     }
 
     /// Puts drained mail back where it stood; says how many it was. Unknown ids are ignored.
@@ -270,7 +409,88 @@ impl Runtime {
     /// # Errors
     /// [`DeskError`].
     pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, DeskError> {
-        self.read(Box::new(move |store| store.dead_letters(limit))).await
+        self.read(Box::new(move |store| store.dead_letters(EnvelopeId(0), limit))).await
+    }
+
+    /// Sends dead letters again, all or none: each becomes a new envelope, with its first attempt before it, under its old
+    /// key; it is due at once and does not expire. An id that is no dead letter is an error, and nothing is redriven
+    /// twice.
+    ///
+    /// # Errors
+    /// [`DeskError::NotBuried`], [`DeskError::NoRoom`], [`DeskError::UnknownPerson`] and [`DeskError`].
+    pub async fn redrive(&self, ids: Vec<EnvelopeId>) -> Result<Vec<Receipt>, DeskError> {
+        let wanted = ids.clone();
+        let letters = self.read(Box::new(move |store| {
+            let one = |id: &EnvelopeId| {
+                let found = store.dead_letters(EnvelopeId(id.0.saturating_sub(1)), 1)?.pop();
+                Ok(found.filter(|letter| letter.delivery.id() == *id))
+            };
+            wanted.iter().map(one).collect::<Result<Vec<_>, StoreError>>()
+        }));
+        let mut drafts = Vec::with_capacity(ids.len());
+        for (id, letter) in ids.iter().zip(letters.await?) {
+            let draft = letter.ok_or(DeskError::NotBuried(*id))?.delivery.envelope.draft.clone();
+            drafts.push(Draft { not_before: None, expires_at: None, ..draft });
+        }
+        self.send_in_place_of(drafts, ids).await
+    }
+
+    /// [`Runtime::redrive`] for all that are meant, a thousand in one commit; says how many it was.
+    ///
+    /// # Errors
+    /// As for [`Runtime::redrive`]; what was redriven before stays so.
+    pub async fn redrive_by(&self, filter: Filter) -> Result<usize, DeskError> {
+        let (mut after, mut redriven) = (EnvelopeId(0), 0);
+        loop {
+            let page = self.read(Box::new(move |store| store.dead_letters(after, REDRIVEN_MAX))).await?;
+            let Some(last) = page.last() else { return Ok(redriven) };
+            after = last.delivery.id();
+            let meant = page.iter().filter(|letter| filter.matches(&letter.delivery.envelope));
+            let ids: Vec<_> = meant.map(|letter| letter.delivery.id()).collect();
+            redriven += ids.len();
+            if !ids.is_empty() {
+                self.redrive(ids).await?;
+            }
+        }
+    }
+
+    /// Forgets dead letters nobody wants, all or none.
+    ///
+    /// # Errors
+    /// [`DeskError::NotBuried`] and [`DeskError`].
+    pub async fn forget_dead(&self, ids: Vec<EnvelopeId>) -> Result<(), DeskError> {
+        self.propose(Change { exhumed: ids, ..Change::default() }).await.map(drop)
+    }
+
+    /// The envelopes of a thread in order, at most `limit` after this id: those that wait, those that were given up, and
+    /// those that were dealt with, as long as the history is kept.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn thread(
+        &self,
+        thread: impl Into<String>,
+        after: EnvelopeId,
+        limit: usize,
+    ) -> Result<Vec<ThreadEntry>, DeskError> {
+        let thread = thread.into();
+        self.read(Box::new(move |store| store.thread(&thread, after, limit))).await
+    }
+
+    /// How many drafts of routines were not accepted in this life of the house because they came too soon after another.
+    pub fn cooled(&self) -> u64 {
+        self.house().directory.cooled()
+    }
+
+    /// Waits until nobody has anything to do now: what is scheduled for later, and what waits for a worker that rests or
+    /// is held, stays. With a [`ManualClock`](crate::ManualClock) this is the end of a tick.
+    ///
+    /// # Errors
+    /// [`DeskError::Stopped`].
+    pub async fn rest(&self) -> Result<(), DeskError> {
+        let (rested, answer) = oneshot::channel();
+        self.0.supervisor.do_send(AwaitRest(rested));
+        answer.await.map_err(|_closed| DeskError::Stopped)
     }
 
     /// Waits until no mail waits for any routine, scheduled mail included, and nobody performs one.
@@ -333,15 +553,58 @@ impl Runtime {
         if !house.directory.depart(&house.limits) {
             return Err(SendError::Overloaded { limit: "changes_in_flight_max", drafts });
         }
-        if let Err(no_place) = house.directory.reserve(&drafts, &house.registry, &house.limits) {
-            house.directory.arrive();
-            return Err(match no_place {
-                NoPlace::Rejected(rejection) => SendError::Rejected { rejection, drafts },
-                NoPlace::Full(limit) => SendError::Overloaded { limit, drafts },
-            });
+        match house.directory.reserve(&drafts, &house.registry, &house.limits, false) {
+            Ok(()) => {
+                house.persistence.do_send(Commit { change: Change::send(drafts), answer });
+                Ok(())
+            }
+            Err(no_place) => {
+                house.directory.arrive();
+                self.without_place(no_place, drafts, answer)
+            }
         }
-        house.persistence.do_send(Commit { change: Change::send(drafts), answer });
-        Ok(())
+    }
+
+    /// What becomes of drafts for which there is no place: the recipient's policy says so.
+    fn without_place(&self, no_place: NoPlace, drafts: Vec<Draft>, answer: Answer) -> Result<(), SendError> {
+        let house = self.house();
+        let (draft, limit, overflow) = match no_place {
+            NoPlace::Rejected(rejection) => return Err(SendError::Rejected { rejection, drafts }),
+            NoPlace::Full { draft, limit, overflow } => (draft, limit, overflow),
+        };
+        let person = drafts[draft].to;
+        match overflow {
+            Overflow::DropNewest => {
+                house.directory.count_dropped(person, drafts.len());
+                return Err(SendError::Dropped { person, drafts });
+            }
+            Overflow::Wait | Overflow::WaitFor(_) => {
+                if house.directory.park(person, &house.limits) {
+                    self.0.supervisor.do_send(Park { person, limit, overflow, drafts, answer });
+                    return Ok(());
+                }
+                house.directory.count_refused(person, drafts.len());
+                return Err(SendError::Overloaded { limit: "changes_parked_max", drafts });
+            }
+            Overflow::Reject | Overflow::DropOldest => house.directory.count_refused(person, drafts.len()),
+        }
+        Err(SendError::Overloaded { limit, drafts })
+    }
+
+    /// Sends drafts in place of these dead letters, in one change.
+    async fn send_in_place_of(&self, drafts: Vec<Draft>, exhumed: Vec<EnvelopeId>) -> Result<Vec<Receipt>, DeskError> {
+        let house = self.house();
+        house.directory.reserve(&drafts, &house.registry, &house.limits, false).map_err(|no_place| match no_place {
+            NoPlace::Rejected(Rejection::UnknownPerson(person)) => DeskError::UnknownPerson(person),
+            NoPlace::Rejected(rejection) => DeskError::Rejected(rejection),
+            NoPlace::Full { limit, .. } => DeskError::NoRoom(limit),
+        })?;
+        if house.directory.is_closed() {
+            house.directory.release_drafts(&drafts);
+            return Err(DeskError::Stopped);
+        }
+        let committed = self.propose(Change { exhumed, ..Change::send(drafts) }).await?;
+        Ok(committed.envelopes.iter().map(|envelope| Receipt { id: envelope.id, known: false }).collect())
     }
 
     async fn change_house(&self, change: Change) -> Result<Arc<Committed>, SendError> {
@@ -374,7 +637,7 @@ impl Runtime {
         })
     }
 
-    async fn worker(&self, person: PersonId) -> Result<Addr<Worker>, DeskError> {
+    async fn wake(&self, person: PersonId) -> Result<Addr<Worker>, DeskError> {
         if !self.house().directory.is_active(person) {
             return Err(DeskError::UnknownPerson(person));
         }
@@ -390,14 +653,14 @@ impl Runtime {
         if self.house().directory.is_manual(person) == Some(false) {
             return Err(DeskError::NotManual(person));
         }
-        self.worker(person).await
+        self.wake(person).await
     }
 }
 
 async fn receipts(answer: oneshot::Receiver<SendAnswer>) -> Result<Vec<Receipt>, SendError> {
     match answer.await {
         Ok(Ok(receipts)) => Ok(receipts),
-        Ok(Err((change, failure))) => Err(failure.into_send_error(change)),
+        Ok(Err(error)) => Err(error),
         Err(_closed) => Err(SendError::Stopped { drafts: vec![] }),
     }
 }

@@ -6,16 +6,22 @@
 //! A worker is started by its first delivery and goes when it is idle; one that crashed is started again from the
 //! store, after a back-off, and is left alone for a while when that happens too often. Its mail waits on disk meanwhile.
 
-use crate::error::CommitFailure;
-use crate::persistence::Close;
+use crate::directory::NoPlace;
+use crate::error::{CommitFailure, DeskError, SendError};
+use crate::parking::{Parked, Parking};
+use crate::persistence::{Answer, Close, Commit};
 use crate::runtime::House;
-use crate::worker::{self, Deliver, DeliverVolatile, Dismiss, Finish, Forget, Passivate, Settled, Unsettled, Worker};
+use crate::worker::{
+    self, Deliver, DeliverVolatile, Dismiss, Finish, Forget, LookAgain, Passivate, Rest, Settled, Unsettled, Worker,
+};
 use actix::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use worksite_model::{Committed, Draft, Entry, EnvelopeId, Fate, PersonId, Timestamp};
+use worksite_model::{
+    Change, Committed, Departure, Draft, Entry, EnvelopeId, Fate, Overflow, PersonId, Removal, RosterChange, Timestamp,
+};
 
 /// The back-off after a first crash; each further one within the window waits twice as long.
 const RESTART_DELAY: Duration = Duration::from_millis(100);
@@ -30,12 +36,24 @@ pub(crate) struct Supervisor {
     crashes: BTreeMap<PersonId, Vec<Timestamp>>,
     /// Whose worker crashed and is not to be started before its back-off has passed: then a timer does it.
     resting: BTreeSet<PersonId>,
+    /// Who waits for room in whose inbox.
+    parking: Parking,
+    /// Who is to leave once their worker has nothing left to do, and who waits for that.
+    leaving: BTreeMap<PersonId, Leaving>,
     /// Who waits for the house to be quiet.
     quiescing: Vec<oneshot::Sender<()>>,
+    /// Who waits for the house to rest.
+    awaiting_rest: Vec<oneshot::Sender<()>>,
     /// Who waits for the house to be closed.
     closing: Vec<oneshot::Sender<()>>,
     /// Whether the house is closing: no worker is started any more.
     closed: bool,
+}
+
+/// Somebody who is to leave.
+struct Leaving {
+    departure: Departure,
+    answer: oneshot::Sender<Result<(), DeskError>>,
 }
 
 impl Supervisor {
@@ -45,7 +63,10 @@ impl Supervisor {
             asks: HashMap::new(),
             crashes: BTreeMap::new(),
             resting: BTreeSet::new(),
+            parking: Parking::default(),
+            leaving: BTreeMap::new(),
             quiescing: Vec::new(),
+            awaiting_rest: Vec::new(),
             closing: Vec::new(),
             closed: false,
         }
@@ -81,7 +102,15 @@ pub(crate) enum Reported {
     /// It is durable, and this one waits for it.
     Committed { committed: Arc<Committed>, waiter: Option<Waiter> },
     /// It is not; the worker that proposed it is to be told.
-    Failed(Option<(PersonId, u32, CommitFailure)>),
+    Failed(Option<Failed>),
+}
+
+/// A worker's change that did not become durable.
+pub(crate) struct Failed {
+    pub(crate) person: PersonId,
+    pub(crate) generation: u32,
+    pub(crate) tidies: bool,
+    pub(crate) failure: CommitFailure,
 }
 
 /// Who waits for a commit to have been acted on.
@@ -89,7 +118,7 @@ pub(crate) enum Waiter {
     /// Somebody who asks: told when the envelope is settled.
     Asker { entry: Entry, replied: oneshot::Sender<Fate> },
     /// The worker that proposed it.
-    Worker { generation: u32 },
+    Worker { generation: u32, tidies: bool },
     /// Somebody who changed the house itself.
     House(oneshot::Sender<Result<Arc<Committed>, CommitFailure>>),
 }
@@ -101,15 +130,105 @@ impl Handler<Report> for Supervisor {
         for reported in reports {
             match reported {
                 Reported::Committed { committed, waiter } => self.route(committed, waiter, ctx),
-                Reported::Failed(Some((person, generation, failure))) => {
+                Reported::Failed(Some(Failed { person, generation, tidies, failure })) => {
                     if let Some(worker) = self.house.directory.address_of(person, generation) {
-                        worker.do_send(Unsettled(failure));
+                        worker.do_send(Unsettled { failure, tidies });
                     }
                 }
                 Reported::Failed(None) => {}
             }
         }
-        self.tell_if_quiet();
+        self.try_lines();
+        self.tell_if_quiet(ctx);
+    }
+}
+
+/// Puts a change in line until its recipient's inbox has room. The place in the line is counted already.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Park {
+    pub(crate) person: PersonId,
+    pub(crate) limit: &'static str,
+    pub(crate) overflow: Overflow,
+    pub(crate) drafts: Vec<Draft>,
+    pub(crate) answer: Answer,
+}
+
+impl Handler<Park> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Park { person, limit, overflow, drafts, answer }: Park, ctx: &mut Self::Context) {
+        let parked = Parked { number: self.parking.number(), drafts, answer, limit };
+        if self.closed {
+            self.house.directory.unpark(person);
+            return parked.refuse(|drafts| SendError::Stopped { drafts });
+        }
+        if let Overflow::WaitFor(time) = overflow {
+            let number = parked.number;
+            ctx.run_later(time, move |supervisor, _| supervisor.stop_waiting(number));
+        }
+        self.parking.push(person, parked);
+        // Room may have come free since the sender looked.
+        self.try_line(person);
+    }
+}
+
+/// Lets somebody leave for good: they take nothing more, their worker ends what it has, or does not, and goes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Terminate {
+    pub(crate) person: PersonId,
+    pub(crate) drains: bool,
+    pub(crate) departure: Departure,
+    pub(crate) answer: oneshot::Sender<Result<(), DeskError>>,
+}
+
+impl Handler<Terminate> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Terminate { person, drains, departure, answer }: Terminate, ctx: &mut Self::Context) {
+        if self.closed || !self.house.directory.begin_leaving(person) {
+            let error = if self.closed { DeskError::Stopped } else { DeskError::UnknownPerson(person) };
+            let _gone = answer.send(Err(error));
+            return;
+        }
+        self.leaving.insert(person, Leaving { departure, answer });
+        self.try_line(person);
+        if !drains || self.house.directory.has_rest(person) {
+            self.let_go(person, ctx);
+        }
+    }
+}
+
+/// A worker has less to do than it had, and somebody waits to hear that.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Rested;
+
+impl Handler<Rested> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Rested, ctx: &mut Self::Context) {
+        self.tell_if_quiet(ctx);
+    }
+}
+
+/// Answers once nobody has anything to do now: what is scheduled, or waits for a worker that rests, stays.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AwaitRest(pub(crate) oneshot::Sender<()>);
+
+impl Handler<AwaitRest> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, AwaitRest(rested): AwaitRest, ctx: &mut Self::Context) {
+        self.house.directory.watch(true);
+        // The clock may have been moved by hand.
+        for worker in self.house.directory.rouse() {
+            worker.do_send(LookAgain);
+        }
+        self.awaiting_rest.push(rested);
+        self.tell_if_quiet(ctx);
     }
 }
 
@@ -191,9 +310,9 @@ pub(crate) struct Quiesce(pub(crate) oneshot::Sender<()>);
 impl Handler<Quiesce> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Quiesce(quiet): Quiesce, _: &mut Self::Context) {
+    fn handle(&mut self, Quiesce(quiet): Quiesce, ctx: &mut Self::Context) {
         self.quiescing.push(quiet);
-        self.tell_if_quiet();
+        self.tell_if_quiet(ctx);
     }
 }
 
@@ -215,6 +334,14 @@ impl Handler<Shutdown> for Supervisor {
             return;
         }
         self.asks.clear();
+        for person in self.parking.people() {
+            while let Some(parked) = self.unpark_first(person) {
+                parked.refuse(|drafts| SendError::Stopped { drafts });
+            }
+        }
+        for (_, leaving) in std::mem::take(&mut self.leaving) {
+            let _gone = leaving.answer.send(Err(DeskError::Stopped));
+        }
         for (_, worker) in self.house.directory.awake() {
             worker.do_send(Finish);
         }
@@ -229,9 +356,7 @@ impl Supervisor {
             return None;
         }
         let (house, supervisor) = (self.house.clone(), ctx.address().downgrade());
-        self.house
-            .directory
-            .seat(person, |generation, manual| Worker::new(house, supervisor, person, generation, manual).start())
+        self.house.directory.seat(person, |seat| Worker::new(house, supervisor, person, seat).start())
     }
 
     /// Acts on a commit, in the order in which its parts stand in a change.
@@ -242,10 +367,17 @@ impl Supervisor {
             }
         }
         if !committed.removed.is_empty() {
-            self.forget_removed(&committed.removed);
+            self.forget_removed(&committed.removed, true);
+        }
+        if !committed.dropped.is_empty() {
+            for removal in &committed.dropped {
+                self.house.directory.count_dropped(removal.person, 1);
+            }
+            // The worker that dropped them hears of it as their author.
+            self.forget_removed(&committed.dropped, false);
         }
         if let Some(difference) = &committed.roster {
-            for worker in self.house.directory.apply(difference, &*self.house.manual) {
+            for worker in self.house.directory.apply(difference) {
                 worker.do_send(Dismiss { keep: true });
             }
             for person in &difference.joined {
@@ -254,12 +386,19 @@ impl Supervisor {
                 }
             }
         }
+        for (person, rests) in &committed.paused {
+            self.house.directory.rest(*person, *rests);
+            if let Some(worker) = self.house.directory.address(*person) {
+                worker.do_send(Rest(*rests));
+            }
+        }
         self.release_settled(&committed);
         for envelope in &committed.envelopes {
             let to = envelope.draft.to;
             match self.house.directory.address(to) {
                 Some(worker) => worker.do_send(Deliver(envelope.clone())),
-                None if self.house.directory.has_work(to) && !self.resting.contains(&to) => {
+                None if self.resting.contains(&to) => {}
+                None if self.house.directory.has_work(to) || self.house.directory.is_over(to) => {
                     self.start(to, ctx);
                 }
                 None => {}
@@ -271,10 +410,10 @@ impl Supervisor {
     fn answer(&mut self, committed: Arc<Committed>, waiter: Option<Waiter>) {
         match waiter {
             None => {}
-            Some(Waiter::Worker { generation }) => {
+            Some(Waiter::Worker { generation, tidies }) => {
                 let author = committed.author.and_then(|person| self.house.directory.address_of(person, generation));
                 if let Some(worker) = author {
-                    worker.do_send(Settled(committed));
+                    worker.do_send(Settled { committed, tidies });
                 }
             }
             Some(Waiter::House(answer)) => {
@@ -292,8 +431,9 @@ impl Supervisor {
     /// Gives the places of settled and buried envelopes back, and tells askers.
     fn release_settled(&mut self, committed: &Committed) {
         let Some(author) = committed.author else { return };
-        let gone = committed.settled.len() + committed.buried.len();
-        self.house.directory.release((0..gone).map(|_| author));
+        let settled = committed.settled.iter().map(|settlement| settlement.bytes);
+        let gone = settled.chain(committed.buried.iter().map(|burial| burial.bytes));
+        self.house.directory.release(gone.map(|bytes| (author, bytes)));
         if self.asks.is_empty() {
             return;
         }
@@ -313,18 +453,85 @@ impl Supervisor {
         }
     }
 
-    fn forget_removed(&mut self, removed: &[(PersonId, EnvelopeId)]) {
-        self.house.directory.release(removed.iter().map(|(person, _)| *person));
+    fn forget_removed(&mut self, removed: &[Removal], tell: bool) {
+        self.house.directory.release(removed.iter().map(|removal| (removal.person, removal.bytes)));
         let mut by_person: BTreeMap<PersonId, Vec<EnvelopeId>> = BTreeMap::new();
-        for (person, id) in removed {
-            by_person.entry(*person).or_default().push(*id);
-            self.reply(*id, || Fate::Removed);
+        for removal in removed {
+            by_person.entry(removal.person).or_default().push(removal.id);
+            self.reply(removal.id, || Fate::Removed);
         }
-        for (person, ids) in by_person {
+        for (person, ids) in by_person.into_iter().filter(|_| tell) {
             if let Some(worker) = self.house.directory.address(person) {
                 worker.do_send(Forget(ids));
             }
         }
+    }
+
+    fn unpark_first(&mut self, person: PersonId) -> Option<Parked> {
+        let parked = self.parking.pop(person)?;
+        self.house.directory.unpark(person);
+        Some(parked)
+    }
+
+    /// Room may have come free anywhere: lets in what has waited for it.
+    fn try_lines(&mut self) {
+        for person in self.parking.people() {
+            self.try_line(person);
+        }
+    }
+
+    /// Hands the first of a line to the writer, and the next, until one has to go on waiting.
+    fn try_line(&mut self, person: PersonId) {
+        let house = self.house.clone();
+        while let Some(mut parked) = self.parking.pop(person) {
+            match house.directory.reserve(&parked.drafts, &house.registry, &house.limits, true) {
+                Ok(()) => {
+                    house.directory.unpark(person);
+                    house.directory.count_departure();
+                    let change = Change::send(parked.drafts);
+                    house.persistence.do_send(Commit { change, answer: parked.answer });
+                }
+                Err(NoPlace::Rejected(rejection)) => {
+                    house.directory.unpark(person);
+                    parked.refuse(|drafts| SendError::Rejected { rejection, drafts });
+                }
+                // Another of its recipients may be the one without room: it keeps its place in this line all the same.
+                Err(NoPlace::Full { limit, .. }) => {
+                    parked.limit = limit;
+                    return self.parking.return_first(person, parked);
+                }
+            }
+        }
+    }
+
+    fn stop_waiting(&mut self, number: u64) {
+        let Some((person, parked)) = self.parking.take(number) else { return };
+        self.house.directory.unpark(person);
+        self.house.directory.count_refused(person, parked.drafts.len());
+        let limit = parked.limit;
+        parked.refuse(|drafts| SendError::Overloaded { limit, drafts });
+        self.try_line(person);
+    }
+
+    /// Proposes that somebody who was to leave does so.
+    fn let_go(&mut self, person: PersonId, ctx: &mut Context<Self>) {
+        let Some(Leaving { departure, answer }) = self.leaving.remove(&person) else { return };
+        let roster = RosterChange::Leave { people: vec![person], departure };
+        let (committed, durable) = oneshot::channel();
+        self.house.directory.count_departure();
+        let change = Change { roster: Some(roster), ..Change::default() };
+        self.house.persistence.do_send(Commit { change, answer: Answer::House(committed) });
+        ctx.spawn(durable.into_actor(self).map(move |durable, supervisor, _| {
+            let left = match durable {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(failure)) => {
+                    supervisor.house.directory.stay(person);
+                    Err(failure.into_desk_error())
+                }
+                Err(_closed) => Err(DeskError::Stopped),
+            };
+            let _gone = answer.send(left);
+        }));
     }
 
     fn restart_later(&mut self, person: PersonId, ctx: &mut Context<Self>) {
@@ -353,17 +560,29 @@ impl Supervisor {
     }
 
     fn sweep(&mut self) {
+        self.try_lines();
         for worker in self.house.directory.sweep() {
             worker.do_send(Passivate);
         }
     }
 
-    fn tell_if_quiet(&mut self) {
+    fn tell_if_quiet(&mut self, ctx: &mut Context<Self>) {
         if !self.quiescing.is_empty() && self.house.directory.is_quiet() {
             for quiet in self.quiescing.drain(..) {
                 let _gone = quiet.send(());
             }
         }
+        if !self.awaiting_rest.is_empty() && self.house.directory.is_resting() {
+            for rested in self.awaiting_rest.drain(..) {
+                let _gone = rested.send(());
+            }
+        }
+        let rested: Vec<_> =
+            self.leaving.keys().copied().filter(|person| self.house.directory.has_rest(*person)).collect();
+        for person in rested {
+            self.let_go(person, ctx);
+        }
+        self.house.directory.watch(!self.awaiting_rest.is_empty() || !self.leaving.is_empty());
     }
 
     fn close_if_empty(&mut self, ctx: &mut Context<Self>) {
@@ -376,6 +595,7 @@ impl Supervisor {
         let closing = self.house.persistence.send(Close).into_actor(self);
         ctx.spawn(closing.map(|_, supervisor, ctx| {
             supervisor.quiescing.clear();
+            supervisor.awaiting_rest.clear();
             for closed in supervisor.closing.drain(..) {
                 let _gone = closed.send(());
             }

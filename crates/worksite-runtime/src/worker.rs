@@ -6,24 +6,31 @@
 //! One activation at a time: from taking its deliveries until the commit that settles them has come back, the worker
 //! is *busy* and takes no other. Its memory is a cache of the store; after any doubt it is read again.
 
+use crate::directory::Seat;
 use crate::error::CommitFailure;
 use crate::execute::{self, Executed};
+use crate::memory::{Memories, Memory};
 use crate::persistence::{Answer, Commit, Read, Recover};
 use crate::runtime::House;
-use crate::supervisor::{Departed, Left, Supervisor};
+use crate::status::{Status, Tenure};
+use crate::supervisor::{Departed, Left, Rested, Supervisor};
 use actix::WeakAddr;
 use actix::prelude::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use worksite_model::{
-    Activation, Change, Committed, Delivery, Draft, Envelope, EnvelopeId, FailureKind, Inbox, LiveState, Payload,
-    Performed, PersonId, Recovered, Refusal, RoutineFailure, Settling, StateWrite, StoreError, Timestamp, chance,
-    next_activation, settle,
+    Activation, Burial, Change, Committed, Delivery, Draft, Envelope, EnvelopeId, FailureKind, Filter, Inbox,
+    InboxPolicy, LiveState, Overflow, Payload, Performed, PersonId, Recovered, Refusal, RoutineFailure, Settling,
+    StateWrite, StoreError, Timestamp, chance, next_activation, settle,
 };
 
 /// How long a worker waits before it proposes again after the store had no room or no time.
 const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
+
+/// How many expired envelopes one change buries: the writer is everybody's.
+const TIDIED_MAX: usize = 1_024;
 
 /// A person at work.
 pub(crate) struct Worker {
@@ -37,8 +44,8 @@ pub(crate) struct Worker {
     generation: u32,
     /// What waits.
     inbox: Inbox,
-    /// Routine states by the routine's place: stored ones are decoded at their first turn.
-    states: Vec<(usize, Memory)>,
+    /// Routine states: stored ones are decoded at their first turn.
+    states: Memories,
     /// Volatile drafts that came while it was busy.
     volatile: VecDeque<Draft>,
     /// What it is doing.
@@ -49,20 +56,20 @@ pub(crate) struct Worker {
     alarm: Option<(Timestamp, SpawnHandle)>,
     /// Whether the application takes the mail by hand.
     manual: bool,
+    /// Whether only control mail is taken.
+    paused: bool,
+    /// How the inbox takes mail.
+    policy: Arc<InboxPolicy>,
+    /// How it stands, for whoever holds a handle.
+    tenure: Arc<Tenure>,
+    /// Whether its last delivery failed.
+    failed: bool,
+    /// Whether expired or surplus mail is being written off.
+    tidying: bool,
     /// Whether it goes once it is not busy.
     finishing: bool,
     /// How it goes, when it goes on purpose.
     leaving: Option<Departed>,
-}
-
-/// A routine's state in memory.
-enum Memory {
-    /// As it was stored; not decoded yet.
-    Stored(Payload),
-    /// Decoded; `dirty` when it holds volatile changes that no commit has written.
-    Live { state: LiveState, dirty: bool },
-    /// Spoilt by a turn that did not count: to be read again.
-    Spoilt,
 }
 
 /// What a worker is doing. Only an idle one takes mail.
@@ -80,8 +87,7 @@ impl Worker {
         house: Arc<House>,
         supervisor: WeakAddr<Supervisor>,
         person: PersonId,
-        generation: u32,
-        manual: bool,
+        Seat { generation, manual, paused, policy, tenure }: Seat,
     ) -> Self {
         Self {
             house,
@@ -89,12 +95,17 @@ impl Worker {
             person,
             generation,
             inbox: Inbox::default(),
-            states: Vec::new(),
+            states: Memories::default(),
             volatile: VecDeque::new(),
             doing: Doing::Idle,
             singly: 0,
             alarm: None,
             manual,
+            paused,
+            policy,
+            tenure,
+            failed: false,
+            tidying: false,
             finishing: false,
             leaving: None,
         }
@@ -132,6 +143,9 @@ impl Handler<Deliver> for Worker {
         if self.inbox.admit(envelope) {
             self.activate(ctx);
         }
+        if matches!(self.doing, Doing::Held) {
+            self.report_sleep();
+        }
     }
 }
 
@@ -144,7 +158,7 @@ impl Handler<DeliverVolatile> for Worker {
     type Result = ();
 
     fn handle(&mut self, DeliverVolatile(draft): DeliverVolatile, ctx: &mut Self::Context) {
-        if matches!(self.doing, Doing::Idle) && !self.finishing {
+        if matches!(self.doing, Doing::Idle) && !self.finishing && !self.paused {
             return self.attend(draft, ctx);
         }
         if self.volatile.len() >= self.house.limits.volatile_drafts_max || matches!(self.doing, Doing::Held) {
@@ -157,19 +171,29 @@ impl Handler<DeliverVolatile> for Worker {
 /// What this worker proposed has become durable.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Settled(pub(crate) Arc<Committed>);
+pub(crate) struct Settled {
+    pub(crate) committed: Arc<Committed>,
+    /// Whether only expired or surplus mail has gone.
+    pub(crate) tidies: bool,
+}
 
 impl Handler<Settled> for Worker {
     type Result = ();
 
-    fn handle(&mut self, Settled(committed): Settled, ctx: &mut Self::Context) {
+    fn handle(&mut self, Settled { committed, tidies }: Settled, ctx: &mut Self::Context) {
         self.inbox.acknowledge(&ids(committed.settled.iter().map(|settlement| settlement.id)));
         self.inbox.acknowledge(&ids(committed.buried.iter().map(|burial| burial.id)));
+        if tidies {
+            self.inbox.acknowledge(&ids(committed.dropped.iter().map(|removal| removal.id)));
+            self.tidying = false;
+            return self.activate(ctx);
+        }
         for retry in &committed.retried {
             self.inbox.retry(retry.id, retry.attempt, retry.due);
         }
         let performed = committed.settled.len() + committed.buried.len() + committed.retried.len();
         self.singly = self.singly.saturating_sub(performed);
+        self.note_failures(&committed);
         self.resume(ctx);
     }
 }
@@ -177,14 +201,21 @@ impl Handler<Settled> for Worker {
 /// What this worker proposed was refused, or could not be written.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Unsettled(pub(crate) CommitFailure);
+pub(crate) struct Unsettled {
+    pub(crate) failure: CommitFailure,
+    /// Whether only expired or surplus mail was to go.
+    pub(crate) tidies: bool,
+}
 
 impl Handler<Unsettled> for Worker {
     type Result = ();
 
-    fn handle(&mut self, Unsettled(failure): Unsettled, ctx: &mut Self::Context) {
+    fn handle(&mut self, Unsettled { failure, tidies }: Unsettled, ctx: &mut Self::Context) {
+        if tidies {
+            return self.untidied(&failure, ctx);
+        }
         if let Doing::Busy { routine: Some(routine) } = self.doing {
-            self.forget(routine);
+            self.states.spoil(routine);
         }
         match failure {
             CommitFailure::Store(StoreError::Busy(_) | StoreError::Full(_)) => {
@@ -195,6 +226,41 @@ impl Handler<Unsettled> for Worker {
             // Somebody else has settled what this worker holds: its memory is wrong, and the store is right.
             CommitFailure::Refused(Refusal::NotWaiting(_)) => self.recover(ctx),
             CommitFailure::Refused(refusal) => self.refused(refusal.to_string(), ctx),
+        }
+    }
+}
+
+/// Takes only control mail from now on, or all mail again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Rest(pub(crate) bool);
+
+impl Handler<Rest> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, Rest(paused): Rest, ctx: &mut Self::Context) {
+        self.paused = paused;
+        self.inbox.rest(paused && !self.manual);
+        if matches!(self.doing, Doing::Idle) {
+            self.resume(ctx);
+        }
+    }
+}
+
+/// Looks at the clock again: it may have been moved by hand.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LookAgain;
+
+impl Handler<LookAgain> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, _: LookAgain, ctx: &mut Self::Context) {
+        match self.doing {
+            Doing::Idle => self.activate(ctx),
+            // It reports when it is done.
+            Doing::Busy { .. } => {}
+            Doing::Held => self.report_sleep(),
         }
     }
 }
@@ -212,31 +278,56 @@ impl Handler<Forget> for Worker {
     }
 }
 
-/// Takes mail out by hand, up to so many; what is not acknowledged comes back after a restart. Seed 000 `drain`.
+/// Takes mail that is meant out by hand, up to so many; what is not acknowledged comes back after a restart. Seed 000
+/// `drain`.
 #[derive(Message)]
 #[rtype(result = "Vec<Delivery>")]
-pub(crate) struct Drain(pub(crate) usize);
+pub(crate) struct Drain {
+    pub(crate) filter: Filter,
+    pub(crate) limit: usize,
+}
 
 impl Handler<Drain> for Worker {
     type Result = MessageResult<Drain>;
 
-    fn handle(&mut self, Drain(limit): Drain, _: &mut Self::Context) -> Self::Result {
-        self.inbox.wake(self.house.clock.now());
-        MessageResult(self.inbox.drain(limit))
+    fn handle(&mut self, Drain { filter, limit }: Drain, _: &mut Self::Context) -> Self::Result {
+        self.tidy();
+        MessageResult(self.inbox.drain_by(&filter, limit))
     }
 }
 
-/// Looks at mail without taking it, up to so many.
+/// Looks at mail that is meant without taking it, up to so many.
 #[derive(Message)]
 #[rtype(result = "Vec<Delivery>")]
-pub(crate) struct Peek(pub(crate) usize);
+pub(crate) struct Peek {
+    pub(crate) filter: Filter,
+    pub(crate) limit: usize,
+}
 
 impl Handler<Peek> for Worker {
     type Result = MessageResult<Peek>;
 
-    fn handle(&mut self, Peek(limit): Peek, _: &mut Self::Context) -> Self::Result {
-        self.inbox.wake(self.house.clock.now());
-        MessageResult(self.inbox.peek(limit))
+    fn handle(&mut self, Peek { filter, limit }: Peek, _: &mut Self::Context) -> Self::Result {
+        self.tidy();
+        MessageResult(self.inbox.peek(&filter, limit))
+    }
+}
+
+/// Removes all waiting mail that is meant, in one commit; what a routine has, or was drained, stays.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Remove {
+    pub(crate) filter: Filter,
+    pub(crate) answer: oneshot::Sender<Result<Arc<Committed>, CommitFailure>>,
+}
+
+impl Handler<Remove> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, Remove { filter, answer }: Remove, _: &mut Self::Context) {
+        let change = Change::acknowledge(self.inbox.waiting(&filter));
+        self.house.directory.count_departure();
+        self.house.persistence.do_send(Commit { change, answer: Answer::House(answer) });
     }
 }
 
@@ -326,6 +417,8 @@ impl Worker {
     /// deadline, because a waiting actor is deaf.
     fn recover(&mut self, ctx: &mut Context<Self>) {
         self.doing = Doing::Busy { routine: None };
+        self.tidying = false;
+        self.tenure.set(Status::Starting);
         let recovery = self.house.persistence.send(Recover(self.person));
         let limit = Duration::from_millis(self.house.limits.recovery_ms_max);
         let recovery = tokio::time::timeout(limit, recovery).into_actor(self);
@@ -338,10 +431,11 @@ impl Worker {
     }
 
     fn begin(&mut self, recovered: Recovered, ctx: &mut Context<Self>) {
-        self.inbox = Inbox::recovered(recovered.waiting, recovered.watermark);
+        self.inbox = Inbox::recovered(recovered.waiting, recovered.watermark).ageing(self.policy.ageing);
+        self.inbox.rest(self.paused && !self.manual);
         let registry = &self.house.registry;
         let known = recovered.states.into_iter().filter_map(|(name, state)| Some((registry.place(&name)?, state)));
-        self.states = known.map(|(place, state)| (place, Memory::Stored(state))).collect();
+        self.states = Memories::recovered(known);
         self.resume(ctx);
     }
 
@@ -352,21 +446,86 @@ impl Worker {
             return self.finish(ctx);
         }
         self.activate(ctx);
-        while let (Doing::Idle, Some(draft)) = (&self.doing, self.volatile.pop_front()) {
+        while matches!(self.doing, Doing::Idle) && !self.paused {
+            let Some(draft) = self.volatile.pop_front() else { break };
             self.attend(draft, ctx);
         }
     }
 
     /// Takes the next mail, if it is idle and any waits.
     fn activate(&mut self, ctx: &mut Context<Self>) {
-        if self.manual || self.finishing || !matches!(self.doing, Doing::Idle) {
+        if self.finishing || !matches!(self.doing, Doing::Idle) {
             return;
         }
-        self.inbox.wake(self.house.clock.now());
+        self.tidy();
+        if self.manual {
+            self.tenure.set(Status::Idle);
+            return self.set_alarm(ctx);
+        }
         let deliveries_max = if self.singly > 0 { 1 } else { self.house.limits.activation_deliveries_max };
         match next_activation(&mut self.inbox, &self.house.registry, deliveries_max) {
-            Some(activation) => self.execute(activation, ctx),
-            None => self.set_alarm(ctx),
+            Some(activation) => {
+                self.tenure.set(Status::Processing);
+                self.execute(activation, ctx);
+            }
+            None => {
+                self.tenure.set(if self.failed { Status::Failed } else { Status::Idle });
+                self.report_sleep();
+                self.set_alarm(ctx);
+            }
+        }
+    }
+
+    /// Looks at the clock, and proposes that what has expired is buried and what an overfull inbox has too much goes.
+    fn tidy(&mut self) {
+        self.inbox.wake(self.house.clock.now());
+        if self.tidying {
+            return;
+        }
+        let expired = self.inbox.expire(TIDIED_MAX);
+        let drops = self.policy.overflow == Overflow::DropOldest;
+        let dropped = if drops { self.inbox.overflow(&self.policy) } else { Vec::new() };
+        if expired.is_empty() && dropped.is_empty() {
+            return;
+        }
+        let failure = RoutineFailure::new(FailureKind::Expired, "nobody took it in time");
+        let buried = expired.iter().map(|delivery| Burial::of(delivery, failure.clone())).collect();
+        self.tidying = true;
+        let change = Change { author: Some(self.person), dropped, buried, ..Change::default() };
+        let answer = Answer::Worker { generation: self.generation, tidies: true };
+        self.house.persistence.do_send(Commit { change, answer });
+    }
+
+    /// Expired or surplus mail could not go: it waits again, except what has gone by another way.
+    fn untidied(&mut self, failure: &CommitFailure, ctx: &mut Context<Self>) {
+        self.tidying = false;
+        if let CommitFailure::Refused(Refusal::NotWaiting(id)) = failure {
+            self.inbox.acknowledge(&[*id]);
+            self.inbox.stay();
+            return self.activate(ctx);
+        }
+        self.inbox.stay();
+        ctx.run_later(STORE_RETRY_DELAY, |worker, ctx| worker.activate(ctx));
+    }
+
+    /// Says how much of its mail nobody takes now.
+    fn report_sleep(&self) {
+        let directory = &self.house.directory;
+        let held = matches!(self.doing, Doing::Held);
+        let sleeping = if held { directory.waiting(self.person) } else { self.inbox.sleeping_count() };
+        if !self.manual && directory.report_sleeping(self.person, self.generation, sleeping) {
+            if let Some(supervisor) = self.supervisor.upgrade() {
+                supervisor.do_send(Rested);
+            }
+        }
+    }
+
+    fn note_failures(&mut self, committed: &Committed) {
+        let retried = committed.retried.iter().filter_map(|retry| retry.failure.as_ref());
+        let failure = retried.chain(committed.buried.iter().map(|burial| &burial.failure)).last();
+        self.failed = failure.is_some();
+        if let Some(failure) = failure {
+            self.tenure.fail(failure.to_string());
         }
     }
 
@@ -406,7 +565,7 @@ impl Worker {
             Executed::Singly { deliveries } => {
                 self.singly = deliveries;
                 self.put_all_back();
-                self.forget(routine);
+                self.states.spoil(routine);
                 // Through the mailbox, so that a poison envelope does not keep others from being heard.
                 ctx.notify(Resume);
             }
@@ -416,7 +575,7 @@ impl Worker {
                 let out = self.inbox.out().map(Delivery::id);
                 let unperformed: Vec<_> = out.filter(|id| !failed.contains(id)).collect();
                 self.inbox.put_back(&unperformed);
-                self.forget(routine);
+                self.states.spoil(routine);
                 let change = self.settle(Some(routine), performed, None);
                 self.propose(change);
             }
@@ -428,14 +587,14 @@ impl Worker {
     fn save(&mut self, place: usize, performed: Vec<(Delivery, Performed)>, state: LiveState, ctx: &mut Context<Self>) {
         match self.encode(place, &state) {
             Ok(write) => {
-                self.remember(place, state, false);
+                self.states.remember(place, state, false);
                 let change = self.settle(Some(place), performed, write);
                 self.propose(change);
             }
             Err(failure) => {
                 let drafts = performed.iter().flat_map(|(_, performed)| &performed.drafts);
-                self.house.directory.release(drafts.map(|draft| draft.to).collect::<Vec<_>>());
-                self.forget(place);
+                self.house.directory.release_drafts(drafts);
+                self.states.spoil(place);
                 self.refused(failure.reason, ctx);
             }
         }
@@ -490,7 +649,7 @@ impl Worker {
     }
 
     fn propose(&mut self, change: Change) {
-        let answer = Answer::Worker { generation: self.generation };
+        let answer = Answer::Worker { generation: self.generation, tidies: false };
         self.house.persistence.do_send(Commit { change, answer });
     }
 
@@ -515,11 +674,11 @@ impl Worker {
         };
         let (Some(performed), Some(state)) = (performed, state) else {
             self.house.directory.lose_volatile(1);
-            self.forget(place);
+            self.states.spoil(place);
             return self.resume(ctx);
         };
         if performed.drafts.is_empty() && performed.announcements.is_empty() && performed.writes.is_empty() {
-            self.remember(place, state, true);
+            self.states.remember(place, state, true);
             self.doing = Doing::Idle;
             return;
         }
@@ -532,12 +691,12 @@ impl Worker {
         };
         match self.encode(place, &state) {
             Ok(write) => {
-                self.remember(place, state, false);
+                self.states.remember(place, state, false);
                 self.propose(Change { states: write.into_iter().collect(), ..effects });
             }
             Err(failure) => {
-                self.house.directory.release(effects.drafts.iter().map(|draft| draft.to));
-                self.forget(place);
+                self.house.directory.release_drafts(&effects.drafts);
+                self.states.spoil(place);
                 self.refused(failure.reason, ctx);
             }
         }
@@ -550,7 +709,7 @@ impl Worker {
         ctx: &mut Context<Self>,
         then: impl FnOnce(&mut Self, LiveState, &mut Context<Self>) + 'static,
     ) {
-        match self.take_memory(place) {
+        match self.states.take(place) {
             Some(Memory::Live { state, .. }) => then(self, state, ctx),
             Some(Memory::Stored(stored)) => self.load(place, Some(&stored), ctx, then),
             // All stored states were recovered: this routine has none yet.
@@ -586,21 +745,6 @@ impl Worker {
         }
     }
 
-    fn take_memory(&mut self, place: usize) -> Option<Memory> {
-        let index = self.states.iter().position(|(known, _)| *known == place)?;
-        Some(self.states.swap_remove(index).1)
-    }
-
-    fn remember(&mut self, place: usize, state: LiveState, dirty: bool) {
-        self.states.push((place, Memory::Live { state, dirty }));
-    }
-
-    /// The routine's state in memory is not what is committed: it is read again before its next turn.
-    fn forget(&mut self, place: usize) {
-        self.take_memory(place);
-        self.states.push((place, Memory::Spoilt));
-    }
-
     fn put_all_back(&mut self) {
         let out: Vec<_> = self.inbox.out().map(Delivery::id).collect();
         self.inbox.put_back(&out);
@@ -620,14 +764,7 @@ impl Worker {
 
     fn dirty_states(&mut self) -> Vec<StateWrite> {
         let mut states = std::mem::take(&mut self.states);
-        let writes = states.iter_mut().filter_map(|(place, memory)| match memory {
-            Memory::Live { state, dirty: dirty @ true } => {
-                *dirty = false;
-                self.encode(*place, state).ok().flatten()
-            }
-            _ => None,
-        });
-        let writes = writes.collect();
+        let writes = states.wash(|place, state| self.encode(place, state).ok().flatten());
         self.states = states;
         writes
     }
@@ -635,6 +772,9 @@ impl Worker {
     fn hold(&mut self, reason: &str) {
         tracing::error!(person = self.person.0, reason, "a worker is held; its mail waits on disk");
         self.doing = Doing::Held;
+        self.tenure.fail(reason.to_string());
+        self.tenure.set(Status::Failed);
+        self.report_sleep();
     }
 
     /// Wakes up when the next scheduled delivery comes due.

@@ -6,9 +6,9 @@ mod random;
 
 use std::time::Duration;
 use worksite_model::{
-    Burial, Change, Departure, Draft, Entry, EnvelopeId, FailureKind, Fate, Grant, NamedWrite, Payload, Person,
-    PersonId, Refusal, Retry, Roster, RoutineFailure, Settlement, StateWrite, Store, Tally, Timestamp, Verdict,
-    Waiting,
+    Burial, Change, Departure, Draft, Entry, EnvelopeId, FailureKind, Fate, Grant, Keep, NamedWrite, Payload, Person,
+    PersonId, Priority, Pruned, Refusal, Removal, Retention, Retry, Roster, RosterChange, RoutineFailure, Settlement,
+    Standing, StateWrite, Store, Tally, Timestamp, Verdict, Waiting,
 };
 
 /// Opens the case's store, again and again.
@@ -36,6 +36,13 @@ pub const CASES: &[Case] = &[
     ("clearing_removes_mail_and_states", clearing_removes_mail_and_states),
     ("the_last_state_counts", the_last_state_counts),
     ("every_field_of_a_draft_comes_back", every_field_of_a_draft_comes_back),
+    ("somebody_may_join_or_leave_alone", somebody_may_join_or_leave_alone),
+    ("rest_is_kept_until_somebody_leaves", rest_is_kept_until_somebody_leaves),
+    ("what_is_dropped_is_counted_apart", what_is_dropped_is_counted_apart),
+    ("a_dead_letter_is_redriven_once", a_dead_letter_is_redriven_once),
+    ("a_thread_is_read_in_order_wherever_its_mail_is", a_thread_is_read_in_order_wherever_its_mail_is),
+    ("a_cooldown_outlives_a_restart_and_ends", a_cooldown_outlives_a_restart_and_ends),
+    ("nothing_that_ended_is_kept_beyond_its_age_and_count", nothing_that_ended_is_kept_beyond_its_age_and_count),
     ("an_unknown_write_refuses_its_change_alone", an_unknown_write_refuses_its_change_alone),
     ("an_empty_batch_is_fine", an_empty_batch_is_fine),
     ("a_large_payload_comes_back", a_large_payload_comes_back),
@@ -47,6 +54,9 @@ pub const CASES: &[Case] = &[
 ];
 
 const AT: Timestamp = Timestamp::from_seconds(1_000);
+
+/// Bytes of the body of a [`draft`].
+const BYTES: usize = 6;
 
 fn draft(to: i64) -> Draft {
     Draft::to(to, &format!("for {to}")).expect("text can be encoded")
@@ -61,8 +71,12 @@ fn sync(ids: &[i64]) -> Change {
 }
 
 fn settle(author: i64, id: EnvelopeId) -> Change {
-    let settlement = Settlement { id, routine: "r", key: None, reply: None };
+    let settlement = Settlement { id, routine: "r", key: None, reply: None, threaded: false, bytes: BYTES };
     Change { author: Some(PersonId(author)), settled: vec![settlement], ..Change::default() }
+}
+
+fn removal(person: i64, id: EnvelopeId) -> Removal {
+    Removal { person: PersonId(person), id, bytes: BYTES }
 }
 
 fn state(person: i64, value: u64) -> StateWrite {
@@ -93,7 +107,7 @@ fn opened(open: Open<'_>) -> Box<dyn Store> {
 }
 
 fn waiting(store: &mut dyn Store, person: i64) -> Vec<i64> {
-    let recovered = store.recover(PersonId(person)).expect("the store can be read");
+    let recovered = store.recover(PersonId(person), AT).expect("the store can be read");
     recovered.waiting.iter().map(|waiting| waiting.delivery.id().0).collect()
 }
 
@@ -101,8 +115,8 @@ fn a_new_store_is_empty(open: Open<'_>) {
     let mut store = open();
     assert_eq!(store.tally(), Ok(Tally::default()));
     assert_eq!((store.roster(), store.waiting()), (Ok(Roster::default()), Ok(vec![])));
-    assert_eq!(store.recover(PersonId(1)), Ok(worksite_model::Recovered::default()));
-    assert_eq!((store.state(PersonId(1), "r"), store.dead_letters(9)), (Ok(None), Ok(vec![])));
+    assert_eq!(store.recover(PersonId(1), AT), Ok(worksite_model::Recovered::default()));
+    assert_eq!((store.state(PersonId(1), "r"), store.dead_letters(EnvelopeId(0), 9)), (Ok(None), Ok(vec![])));
 }
 
 fn ids_follow_the_order_of_changes_and_drafts(open: Open<'_>) {
@@ -112,7 +126,11 @@ fn ids_follow_the_order_of_changes_and_drafts(open: Open<'_>) {
     let ids: Vec<_> = verdicts.into_iter().flat_map(|verdict| verdict.expect("good").entries).collect();
     assert_eq!(ids, [1, 2, 3].map(|id| Entry::Accepted(EnvelopeId(id))));
     assert_eq!((waiting(store.as_mut(), 1), waiting(store.as_mut(), 2)), (vec![1, 3], vec![2]));
-    let counts = [(1, 2), (2, 1)].map(|(person, envelopes)| Waiting { person: PersonId(person), envelopes });
+    let counts = [(1, 2), (2, 1)].map(|(person, envelopes)| Waiting {
+        person: PersonId(person),
+        envelopes,
+        bytes: envelopes * BYTES,
+    });
     assert_eq!(store.waiting(), Ok(counts.to_vec()));
 }
 
@@ -122,7 +140,7 @@ fn ids_are_never_given_again(open: Open<'_>) {
     granted(store.as_mut(), settle(1, id));
     drop(store);
     let mut store = open();
-    assert_eq!(store.recover(PersonId(1)).expect("readable").watermark, id);
+    assert_eq!(store.recover(PersonId(1), AT).expect("readable").watermark, id);
     assert!(send(store.as_mut(), 1) > id);
 }
 
@@ -174,7 +192,7 @@ fn a_retry_waits_and_counts_across_a_restart(open: Open<'_>) {
     let retry = Retry { id, attempt: 2, due, failure: None };
     granted(store.as_mut(), Change { author: Some(PersonId(1)), retried: vec![retry], ..Change::default() });
     drop(store);
-    let recovered = open().recover(PersonId(1)).expect("readable");
+    let recovered = open().recover(PersonId(1), AT).expect("readable");
     assert_eq!((recovered.waiting[0].delivery.attempt, recovered.waiting[0].due), (2, Some(due)));
 }
 
@@ -182,11 +200,11 @@ fn a_burial_is_a_dead_letter(open: Open<'_>) {
     let mut store = opened(open);
     let id = send(store.as_mut(), 1);
     let failure = RoutineFailure::new(FailureKind::Panicked, "oh");
-    let burial = Burial { id, attempts: 3, failure: failure.clone(), key: None };
+    let burial = Burial { id, attempts: 3, failure: failure.clone(), key: None, bytes: BYTES };
     granted(store.as_mut(), Change { author: Some(PersonId(1)), buried: vec![burial], ..Change::default() });
     drop(store);
     let mut store = open();
-    let dead = store.dead_letters(9).expect("readable").remove(0);
+    let dead = store.dead_letters(EnvelopeId(0), 9).expect("readable").remove(0);
     assert_eq!((dead.delivery.id(), dead.delivery.attempt, dead.failure, dead.buried_at), (id, 3, failure, AT));
     assert_eq!(dead.delivery.envelope.draft, draft(1));
     assert_eq!(waiting(store.as_mut(), 1), Vec::<i64>::new());
@@ -203,7 +221,7 @@ fn a_known_key_writes_nothing_and_tells_the_fate(open: Open<'_>) {
     let mut done = settle(1, EnvelopeId(1));
     (done.settled[0].key, done.settled[0].reply) = (Some("a".into()), Some(reply.clone()));
     let failure = RoutineFailure::new(FailureKind::Returned, "no");
-    let burial = Burial { id: EnvelopeId(2), attempts: 1, failure, key: Some("b".into()) };
+    let burial = Burial { id: EnvelopeId(2), attempts: 1, failure, key: Some("b".into()), bytes: BYTES };
     done.buried.push(burial);
     granted(store.as_mut(), done);
     granted(store.as_mut(), Change::acknowledge(vec![EnvelopeId(3)]));
@@ -223,8 +241,9 @@ fn keys_are_forgotten_after_their_time(open: Open<'_>) {
     done.settled[0].key = Some("done".into());
     granted(store.as_mut(), done);
     let (hour, later) = (Duration::from_secs(3_600), AT.after(Duration::from_secs(3_700)));
-    assert_eq!(store.prune(hour, AT), Ok(0));
-    assert_eq!(store.prune(hour, later), Ok(1), "the key of what still waits is kept");
+    let retention = Retention { keys: Keep { age: hour, rows: 100 }, ..Retention::default() };
+    assert_eq!(store.prune(&retention, AT), Ok(Pruned::default()));
+    assert_eq!(store.prune(&retention, later).map(|pruned| pruned.keys), Ok(1), "the key of what still waits is kept");
     let again = granted(store.as_mut(), Change::send(vec![draft(1).key("done"), draft(1).key("waits")]));
     assert_eq!(again.entries[0], Entry::Accepted(EnvelopeId(3)));
     assert!(matches!(again.entries[1], Entry::Known { .. }));
@@ -252,7 +271,7 @@ fn mail_is_kept_for_the_return_or_purged(open: Open<'_>) {
     let refused = commit(store.as_mut(), &[Change::send(vec![draft(2)])]);
     assert_eq!(refused[0], Err(Refusal::UnknownPerson(PersonId(2))));
     let grant = granted(store.as_mut(), Change::sync(people(&[1]), Departure::Purge));
-    assert_eq!(grant.removed, [(PersonId(3), purged)]);
+    assert_eq!(grant.removed, [removal(3, purged)]);
     drop(store);
     let mut store = open();
     granted(store.as_mut(), sync(&[1, 2, 3]));
@@ -265,7 +284,7 @@ fn acknowledging_ignores_what_does_not_wait(open: Open<'_>) {
     let mut store = opened(open);
     let (first, second) = (send(store.as_mut(), 1), send(store.as_mut(), 2));
     let grant = granted(store.as_mut(), Change::acknowledge(vec![second, EnvelopeId(99), first, first]));
-    assert_eq!(grant.removed, [(PersonId(2), second), (PersonId(1), first)]);
+    assert_eq!(grant.removed, [removal(2, second), removal(1, first)]);
     assert_eq!(granted(store.as_mut(), Change::acknowledge(vec![first])).removed, []);
     assert_eq!(store.tally().map(|tally| tally.removed), Ok(2));
 }
@@ -287,7 +306,7 @@ fn the_last_state_counts(open: Open<'_>) {
     commit(store.as_mut(), &[write(1), write(2), write(3)]);
     granted(store.as_mut(), Change { states: vec![state(1, 4), state(1, 5), state(2, 9)], ..Change::default() });
     assert_eq!(store.state(PersonId(1), "r"), Ok(Some(state(1, 5).payload)));
-    assert_eq!(store.recover(PersonId(2)).expect("readable").states, [("r".to_string(), state(2, 9).payload)]);
+    assert_eq!(store.recover(PersonId(2), AT).expect("readable").states, [("r".to_string(), state(2, 9).payload)]);
 }
 
 fn every_field_of_a_draft_comes_back(open: Open<'_>) {
@@ -296,7 +315,7 @@ fn every_field_of_a_draft_comes_back(open: Open<'_>) {
     let full = Draft::of(1, json)
         .from(2)
         .routine("r")
-        .priority(worksite_model::Priority::Urgent)
+        .priority(Priority::Control)
         .not_before(Timestamp::from_micros(-5))
         .expires_at(Timestamp::from_micros(i64::MAX))
         .key("k")
@@ -306,7 +325,7 @@ fn every_field_of_a_draft_comes_back(open: Open<'_>) {
         .reply_to(EnvelopeId(7));
     granted(store.as_mut(), Change::send(vec![full.clone()]));
     drop(store);
-    let recovered = open().recover(PersonId(1)).expect("readable").waiting.remove(0);
+    let recovered = open().recover(PersonId(1), AT).expect("readable").waiting.remove(0);
     assert_eq!(recovered.delivery.envelope.draft, full);
     assert_eq!((recovered.delivery.attempt, recovered.due), (1, full.not_before));
     assert_eq!(recovered.delivery.envelope.accepted_at, AT);
@@ -338,7 +357,7 @@ fn a_large_payload_comes_back(open: Open<'_>) {
     let large = Draft::to(1, &text).expect("text can be encoded");
     granted(store.as_mut(), Change::send(vec![large]));
     drop(store);
-    let recovered = open().recover(PersonId(1)).expect("readable").waiting.remove(0);
+    let recovered = open().recover(PersonId(1), AT).expect("readable").waiting.remove(0);
     assert_eq!(recovered.delivery.envelope.draft.payload.decode::<String>(), Ok(text));
 }
 
@@ -380,8 +399,8 @@ fn opening_again_changes_nothing(open: Open<'_>) {
     granted(store.as_mut(), Change { states: vec![state(1, 7)], ..Change::send(vec![draft(1), draft(2).key("k")]) });
     granted(store.as_mut(), settle(1, EnvelopeId(1)));
     let seen = |store: &mut dyn Store| {
-        let recovered = [1, 2, 3].map(|person| store.recover(PersonId(person)));
-        (recovered, store.roster(), store.waiting(), store.tally(), store.dead_letters(9))
+        let recovered = [1, 2, 3].map(|person| store.recover(PersonId(person), AT));
+        (recovered, store.roster(), store.waiting(), store.tally(), store.dead_letters(EnvelopeId(0), 9))
     };
     let before = seen(store.as_mut());
     for _ in 0..3 {
@@ -389,4 +408,167 @@ fn opening_again_changes_nothing(open: Open<'_>) {
         store = open();
         assert_eq!(seen(store.as_mut()), before);
     }
+}
+
+fn somebody_may_join_or_leave_alone(open: Open<'_>) {
+    let mut store = opened(open);
+    let join =
+        |people| Change { roster: Some(RosterChange::Join(people)), drafts: vec![draft(4)], ..Change::default() };
+    let grant = granted(store.as_mut(), join(vec![Person::new(4, "new"), Person::new(1, "renamed")]));
+    let difference = grant.roster.expect("the change named a roster");
+    assert_eq!((difference.joined.len(), difference.changed.len(), difference.left.len()), (1, 1, 0));
+    let leave = |people: &[i64], departure| {
+        let people = people.iter().copied().map(PersonId).collect();
+        Change { roster: Some(RosterChange::Leave { people, departure }), ..Change::default() }
+    };
+    let refused = commit(store.as_mut(), &[Change { drafts: vec![draft(4)], ..leave(&[4], Departure::Keep) }]);
+    assert_eq!(refused[0], Err(Refusal::UnknownPerson(PersonId(4))));
+    let grant = granted(store.as_mut(), leave(&[4, 99, 4], Departure::Keep));
+    assert_eq!(grant.roster.map(|difference| difference.left), Some(vec![PersonId(4)]));
+    assert_eq!(waiting(store.as_mut(), 4).len(), 1, "mail is kept for the return");
+    // Who has left already can still be purged.
+    let grant = granted(store.as_mut(), leave(&[4], Departure::Purge));
+    assert_eq!((grant.removed.len(), waiting(store.as_mut(), 4).len()), (1, 0));
+}
+
+fn rest_is_kept_until_somebody_leaves(open: Open<'_>) {
+    let mut store = opened(open);
+    let pause = |people: &[(i64, bool)]| {
+        let paused = people.iter().map(|(person, rests)| (PersonId(*person), *rests)).collect();
+        Change { paused, ..Change::default() }
+    };
+    granted(store.as_mut(), pause(&[(1, true), (2, true), (3, true)]));
+    assert_eq!(commit(store.as_mut(), &[pause(&[(9, true)])])[0], Err(Refusal::UnknownPerson(PersonId(9))));
+    granted(store.as_mut(), pause(&[(2, false)]));
+    drop(store);
+    let mut store = open();
+    assert_eq!(store.paused(), Ok(vec![PersonId(1), PersonId(3)]));
+    granted(store.as_mut(), sync(&[1, 2]));
+    granted(store.as_mut(), sync(&[1, 2, 3]));
+    assert_eq!(store.paused(), Ok(vec![PersonId(1)]), "who returns goes on");
+}
+
+fn what_is_dropped_is_counted_apart(open: Open<'_>) {
+    let mut store = opened(open);
+    let (first, second) = (send(store.as_mut(), 1), send(store.as_mut(), 1));
+    let change = Change { dropped: vec![first, EnvelopeId(99)], author: Some(PersonId(1)), ..Change::default() };
+    assert_eq!(granted(store.as_mut(), change).dropped, [removal(1, first)]);
+    drop(store);
+    let mut store = open();
+    let tally = store.tally().expect("readable");
+    assert_eq!((tally.dropped, tally.removed, waiting(store.as_mut(), 1)), (1, 0, vec![second.0]));
+}
+
+/// Buries an envelope of person 1.
+fn bury(store: &mut dyn Store, id: EnvelopeId, key: Option<&str>) {
+    let failure = RoutineFailure::new(FailureKind::Returned, "no");
+    let burial = Burial { id, attempts: 1, failure, key: key.map(Into::into), bytes: BYTES };
+    granted(store, Change { author: Some(PersonId(1)), buried: vec![burial], ..Change::default() });
+}
+
+fn a_dead_letter_is_redriven_once(open: Open<'_>) {
+    let mut store = opened(open);
+    let id = granted(store.as_mut(), Change::send(vec![draft(1).key("k").thread("t")])).entries[0].id();
+    bury(store.as_mut(), id, Some("k"));
+    let again = Change { exhumed: vec![id], ..Change::send(vec![draft(1).key("k").thread("t")]) };
+    let verdicts = commit(store.as_mut(), &[again.clone(), again]);
+    let entries = verdicts[0].clone().map(|grant| grant.entries);
+    assert_eq!(entries, Ok(vec![Entry::Accepted(EnvelopeId(id.0 + 1))]), "under its key, as another envelope");
+    assert_eq!(verdicts[1], Err(Refusal::NotBuried(id)));
+    drop(store);
+    let mut store = open();
+    assert_eq!((store.dead_letters(EnvelopeId(0), 9), waiting(store.as_mut(), 1)), (Ok(vec![]), vec![id.0 + 1]));
+    let thread = store.thread("t", EnvelopeId(0), 9).expect("readable");
+    assert_eq!(thread.len(), 1, "the thread has it once");
+    let twice = Change { exhumed: vec![id, id], ..Change::default() };
+    assert!(commit(store.as_mut(), &[twice])[0].is_err());
+}
+
+fn a_thread_is_read_in_order_wherever_its_mail_is(open: Open<'_>) {
+    let mut store = opened(open);
+    let drafts = (0..6).map(|place| draft(1 + place % 2).thread(if place < 5 { "t" } else { "u" })).collect();
+    granted(store.as_mut(), Change::send(drafts));
+    let mut done = settle(1, EnvelopeId(1));
+    done.settled[0].threaded = true;
+    granted(store.as_mut(), done);
+    bury(store.as_mut(), EnvelopeId(3), None);
+    granted(store.as_mut(), Change::acknowledge(vec![EnvelopeId(2)]));
+    let drop_it = Change { dropped: vec![EnvelopeId(4)], author: Some(PersonId(2)), ..Change::default() };
+    granted(store.as_mut(), drop_it);
+    drop(store);
+    let mut store = open();
+    let read = |store: &mut dyn Store, after, limit| {
+        let entries = store.thread("t", EnvelopeId(after), limit).expect("readable").into_iter();
+        entries.map(|entry| (entry.envelope.id.0, entry.standing)).collect::<Vec<_>>()
+    };
+    use Standing::{Buried, Dropped, Removed, Settled, Waiting};
+    let all = [(1, Settled), (2, Removed), (3, Buried), (4, Dropped), (5, Waiting)];
+    assert_eq!(read(store.as_mut(), 0, 99), all);
+    assert_eq!(read(store.as_mut(), 2, 2), all[2..4]);
+    let entry = store.thread("t", EnvelopeId(0), 1).expect("readable").remove(0);
+    assert_eq!((entry.envelope.draft.clone(), entry.envelope.accepted_at), (draft(1).thread("t"), AT));
+    // What is purged leaves no trace.
+    granted(store.as_mut(), Change::sync(people(&[2]), Departure::Purge));
+    assert_eq!(read(store.as_mut(), 4, 99), []);
+}
+
+fn a_cooldown_outlives_a_restart_and_ends(open: Open<'_>) {
+    let mut store = opened(open);
+    let minute = Duration::from_secs(60);
+    let chat = |to: i64| draft(to).from(3).channel("chat").cooldown(minute);
+    granted(store.as_mut(), Change::send(vec![chat(1).key("k")]));
+    drop(store);
+    let mut store = open();
+    let until = AT.after(minute);
+    let send = |draft| Change::send(vec![draft]);
+    let worker = |draft| Change { author: Some(PersonId(3)), ..Change::send(vec![draft]) };
+    let batch = [
+        send(chat(1)),
+        send(chat(2)),
+        send(chat(1).channel("mail")),
+        send(chat(1).from(2)),
+        send(chat(1).key("k")),
+        worker(chat(1)),
+        send(draft(1).from(3).channel("chat")),
+        Change::send(vec![draft(1), chat(3), chat(3)]),
+    ];
+    let verdicts = commit(store.as_mut(), &batch);
+    assert_eq!(verdicts[0], Err(Refusal::Cooling { to: PersonId(1), until }));
+    assert!(verdicts[1..4].iter().all(Result::is_ok), "another recipient, channel or sender: {verdicts:?}");
+    let entry = |place: usize| verdicts[place].clone().expect("not refused").entries.remove(0);
+    assert!(matches!(entry(4), Entry::Known { .. }), "a repetition is no new message");
+    assert_eq!(entry(5), Entry::Cooling { until }, "a routine is not refused");
+    assert!(matches!(entry(6), Entry::Accepted(_)), "who has no cooldown is not kept out");
+    assert!(verdicts[7].is_err(), "all or none");
+    let later = store.commit(&[send(chat(1))], until).expect("the store can write").remove(0);
+    assert!(later.is_ok());
+}
+
+fn nothing_that_ended_is_kept_beyond_its_age_and_count(open: Open<'_>) {
+    let mut store = opened(open);
+    let drafts = (0..30).map(|place| draft(1).thread("t").key(format!("{place}"))).collect();
+    granted(store.as_mut(), Change::send(drafts));
+    for id in 1..=10 {
+        bury(store.as_mut(), EnvelopeId(id), Some(&format!("{}", id - 1)));
+    }
+    granted(store.as_mut(), Change::acknowledge((11..=20).map(EnvelopeId).collect()));
+    granted(store.as_mut(), sync(&[1]));
+    let (long, short) = (Duration::from_secs(9_999), Duration::from_secs(5));
+    let keep = |age, rows| Keep { age, rows };
+    let all = |age, rows| {
+        let keep = keep(age, rows);
+        Retention { keys: keep, dead_letters: keep, history: keep, quarantine: keep, people: keep }
+    };
+    let soon = AT.after(Duration::from_secs(1));
+    assert_eq!(store.prune(&all(long, 100), soon), Ok(Pruned::default()));
+    let by_count = Pruned { keys: 10, dead_letters: 4, history: 4, people: 0, ..Pruned::default() };
+    let retention = Retention { keys: keep(long, 20), ..all(long, 6) };
+    assert_eq!(store.prune(&retention, soon), Ok(by_count));
+    assert_eq!(store.thread("t", EnvelopeId(0), 99).map(|entries| entries.len()), Ok(22));
+    let by_age = Pruned { keys: 10, dead_letters: 6, history: 6, people: 2, ..Pruned::default() };
+    assert_eq!(store.prune(&all(short, 100), AT.after(Duration::from_secs(10))), Ok(by_age));
+    assert_eq!(waiting(store.as_mut(), 1).len(), 10, "what waits is not touched");
+    let known = granted(store.as_mut(), Change::send(vec![draft(1).key("25")]));
+    assert!(matches!(known.entries[0], Entry::Known { .. }), "nor is its key");
+    assert_eq!(store.thread("t", EnvelopeId(0), 99).map(|entries| entries.len()), Ok(10));
 }

@@ -1,8 +1,8 @@
 //! Faults own the bad days of a store: [`FaultyStore`] fails by a script, counted in commits.
 
-use std::time::Duration;
 use worksite_model::{
-    Change, DeadLetter, Payload, PersonId, Recovered, Roster, Store, StoreError, Tally, Timestamp, Verdict, Waiting,
+    Change, DeadLetter, EnvelopeId, Payload, PersonId, Pruned, Recovered, Retention, Roster, Store, StoreError, Tally,
+    ThreadEntry, Timestamp, Verdict, Waiting,
 };
 
 /// What goes wrong, and at which commit, counted from 1.
@@ -80,23 +80,31 @@ impl Store for FaultyStore {
         self.alive()?.waiting()
     }
 
-    fn recover(&mut self, person: PersonId) -> Result<Recovered, StoreError> {
-        self.alive()?.recover(person)
+    fn recover(&mut self, person: PersonId, at: Timestamp) -> Result<Recovered, StoreError> {
+        self.alive()?.recover(person, at)
     }
 
     fn state(&mut self, person: PersonId, routine: &str) -> Result<Option<Payload>, StoreError> {
         self.alive()?.state(person, routine)
     }
 
-    fn dead_letters(&mut self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        self.alive()?.dead_letters(limit)
+    fn dead_letters(&mut self, after: EnvelopeId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        self.alive()?.dead_letters(after, limit)
+    }
+
+    fn paused(&mut self) -> Result<Vec<PersonId>, StoreError> {
+        self.alive()?.paused()
+    }
+
+    fn thread(&mut self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError> {
+        self.alive()?.thread(thread, after, limit)
     }
 
     fn tally(&mut self) -> Result<Tally, StoreError> {
         self.alive()?.tally()
     }
 
-    fn prune(&mut self, key_retention: Duration, at: Timestamp) -> Result<usize, StoreError> {
-        self.alive()?.prune(key_retention, at)
+    fn prune(&mut self, retention: &Retention, at: Timestamp) -> Result<Pruned, StoreError> {
+        self.alive()?.prune(retention, at)
     }
 }

@@ -198,7 +198,7 @@ mod tests {
     fn committed(change: Change, grant: Grant, tally: Tally, waiting: usize) -> Event {
         let states = change.states.clone();
         let committed = Arc::new(Committed::new(change, grant, Timestamp::default()));
-        let waiting = vec![Waiting { person: PersonId(1), envelopes: waiting }];
+        let waiting = vec![Waiting { person: PersonId(1), envelopes: waiting, bytes: 0 }];
         Event::Committed { committed, states, tally, waiting }
     }
 
@@ -212,7 +212,14 @@ mod tests {
         let letters = Letters { ids: noted.to_vec(), ..Letters::default() };
         let change = Change {
             author: Some(PersonId(1)),
-            settled: vec![Settlement { id: EnvelopeId(id), routine: "clerk", key: None, reply: None }],
+            settled: vec![Settlement {
+                id: EnvelopeId(id),
+                routine: "clerk",
+                key: None,
+                reply: None,
+                threaded: false,
+                bytes: 0,
+            }],
             states: vec![StateWrite {
                 person: PersonId(1),
                 routine: "clerk".into(),

@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use worksite_model::{
-    Change, DeadLetter, Delivery, Departure, Draft, Entry, Envelope, EnvelopeId, Fate, Grant, NamedWrite, Payload,
-    PersonId, Recovered, Refusal, Roster, Store, StoreError, Tally, Timestamp, Verdict, Waiting, WaitingDelivery,
+    Change, DeadLetter, Delivery, Draft, Entry, Envelope, EnvelopeId, Fate, Grant, Keep, NamedWrite, Payload, PersonId,
+    Pruned, Recovered, Refusal, Removal, Retention, Roster, Standing, Store, StoreError, Tally, ThreadEntry, Timestamp,
+    Verdict, Waiting, WaitingDelivery,
 };
 
 /// What survives a crash: hand it to [`MemoryStore::open`] again. A clone is the same disk; [`MemoryDisk::image`] copies.
@@ -21,9 +21,23 @@ struct Contents {
     states: BTreeMap<(PersonId, String), Payload>,
     keys: BTreeMap<String, Key>,
     dead: BTreeMap<EnvelopeId, DeadLetter>,
+    paused: BTreeSet<PersonId>,
+    /// Envelopes of threads that have left their inboxes, with when.
+    history: BTreeMap<EnvelopeId, (ThreadEntry, Timestamp)>,
+    /// Until when nothing else goes through this channel, from this sender, to this recipient.
+    cooldowns: BTreeMap<Cooling, Timestamp>,
+    /// Who left, and when.
+    departed: BTreeMap<PersonId, Timestamp>,
     writes: Vec<NamedWrite>,
     last_id: i64,
     tally: Tally,
+}
+
+/// A channel, a sender and a recipient.
+type Cooling = (String, Option<PersonId>, PersonId);
+
+fn cooling(draft: &Draft) -> Cooling {
+    (draft.channel.as_deref().unwrap_or_default().to_string(), draft.from, draft.to)
 }
 
 #[derive(Debug, Clone)]
@@ -75,7 +89,7 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn commit(&mut self, batch: &[Change], at: Timestamp) -> Result<Vec<Verdict>, StoreError> {
         let mut contents = self.disk.contents();
-        let verdicts = batch.iter().map(|change| match contents.refusal(change, &self.handlers) {
+        let verdicts = batch.iter().map(|change| match contents.refusal(change, at, &self.handlers) {
             Some(refusal) => Err(refusal),
             None => Ok(contents.apply(change, at)),
         });
@@ -87,14 +101,17 @@ impl Store for MemoryStore {
     }
 
     fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError> {
-        let mut counts: BTreeMap<PersonId, usize> = BTreeMap::new();
-        for waiting in self.disk.contents().envelopes.values() {
-            *counts.entry(waiting.delivery.envelope.draft.to).or_default() += 1;
+        let mut counts: BTreeMap<PersonId, Waiting> = BTreeMap::new();
+        for WaitingDelivery { delivery, .. } in self.disk.contents().envelopes.values() {
+            let person = delivery.envelope.draft.to;
+            let entry = counts.entry(person).or_insert(Waiting { person, envelopes: 0, bytes: 0 });
+            entry.envelopes += 1;
+            entry.bytes += delivery.envelope.draft.payload.len();
         }
-        Ok(counts.into_iter().map(|(person, envelopes)| Waiting { person, envelopes }).collect())
+        Ok(counts.into_values().collect())
     }
 
-    fn recover(&mut self, person: PersonId) -> Result<Recovered, StoreError> {
+    fn recover(&mut self, person: PersonId, _at: Timestamp) -> Result<Recovered, StoreError> {
         let contents = self.disk.contents();
         let waiting = contents.envelopes.values().filter(|waiting| waiting.delivery.envelope.draft.to == person);
         let states = contents.states.iter().filter(|((owner, _), _)| *owner == person);
@@ -106,12 +123,32 @@ impl Store for MemoryStore {
         })
     }
 
+    fn paused(&mut self) -> Result<Vec<PersonId>, StoreError> {
+        Ok(self.disk.contents().paused.iter().copied().collect())
+    }
+
     fn state(&mut self, person: PersonId, routine: &str) -> Result<Option<Payload>, StoreError> {
         Ok(self.disk.contents().states.get(&(person, routine.to_string())).cloned())
     }
 
-    fn dead_letters(&mut self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        Ok(self.disk.contents().dead.values().take(limit).cloned().collect())
+    fn dead_letters(&mut self, after: EnvelopeId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        let contents = self.disk.contents();
+        let letters = contents.dead.range(EnvelopeId(after.0.saturating_add(1))..);
+        Ok(letters.take(limit).map(|(_, letter)| letter.clone()).collect())
+    }
+
+    fn thread(&mut self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError> {
+        let contents = self.disk.contents();
+        let waiting = contents.envelopes.values().map(|waiting| (&waiting.delivery, Standing::Waiting));
+        let dead = contents.dead.values().map(|letter| (&letter.delivery, Standing::Buried));
+        let entry =
+            |(delivery, standing): (&Delivery, _)| ThreadEntry { envelope: delivery.envelope.clone(), standing };
+        let gone = contents.history.values().map(|(entry, _)| entry.clone());
+        let mut entries: Vec<_> = waiting.chain(dead).map(entry).chain(gone).collect();
+        entries.retain(|entry| entry.envelope.draft.thread.as_deref() == Some(thread) && entry.envelope.id > after);
+        entries.sort_by_key(|entry| entry.envelope.id);
+        entries.truncate(limit);
+        Ok(entries)
     }
 
     fn tally(&mut self) -> Result<Tally, StoreError> {
@@ -119,57 +156,170 @@ impl Store for MemoryStore {
         Ok(Tally { waiting: contents.envelopes.len() as u64, ..contents.tally })
     }
 
-    fn prune(&mut self, key_retention: Duration, at: Timestamp) -> Result<usize, StoreError> {
+    fn prune(&mut self, retention: &Retention, at: Timestamp) -> Result<Pruned, StoreError> {
         let mut contents = self.disk.contents();
-        let before = contents.keys.len();
-        let expired = |key: &Key| key.fate != Fate::Waiting && key.accepted_at.after(key_retention) < at;
-        contents.keys.retain(|_, key| !expired(key));
-        Ok(before - contents.keys.len())
+        let contents = &mut *contents;
+        let keys = contents.keys.iter().filter(|(_, key)| key.fate != Fate::Waiting);
+        let keys = keys.map(|(name, key)| (key.accepted_at, name.clone())).collect();
+        let dead = contents.dead.iter().map(|(id, letter)| (letter.buried_at, *id)).collect();
+        let history = contents.history.iter().map(|(id, (_, left))| (*left, *id)).collect();
+        let waits = |person| contents.envelopes.values().any(|waiting| waiting.delivery.envelope.draft.to == person);
+        let remembers = |person| contents.states.keys().any(|(owner, _)| *owner == person);
+        let gone = contents.departed.iter().filter(|(person, _)| !waits(**person) && !remembers(**person));
+        let gone = gone.map(|(person, left)| (*left, *person)).collect();
+        let cooled = contents.cooldowns.len();
+        contents.cooldowns.retain(|_, until| *until > at);
+        Ok(Pruned {
+            keys: doom(keys, contents.keys.len(), retention.keys, at, |key| drop(contents.keys.remove(&key))),
+            dead_letters: doom(dead, contents.dead.len(), retention.dead_letters, at, |id| {
+                contents.dead.remove(&id);
+            }),
+            history: doom(history, contents.history.len(), retention.history, at, |id| {
+                contents.history.remove(&id);
+            }),
+            quarantine: 0,
+            people: doom(gone, 0, retention.people, at, |person| {
+                contents.departed.remove(&person);
+            }),
+            cooldowns: (cooled - contents.cooldowns.len()) as u64,
+        })
     }
 }
 
+/// Removes what is older, or more, than is to be kept; `rows` of the table count, if more than those that may go.
+fn doom<T: Ord>(
+    mut ended: Vec<(Timestamp, T)>,
+    rows: usize,
+    keep: Keep,
+    at: Timestamp,
+    mut remove: impl FnMut(T),
+) -> u64 {
+    ended.sort();
+    let old = ended.iter().take_while(|(then, _)| then.after(keep.age) < at).count();
+    let left = rows.max(ended.len()) - old;
+    let surplus = left.saturating_sub(usize::try_from(keep.rows).unwrap_or(usize::MAX));
+    let doomed: Vec<_> = ended.into_iter().take(old + surplus).collect();
+    let count = doomed.len() as u64;
+    doomed.into_iter().for_each(|(_, row)| remove(row));
+    count
+}
+
 impl Contents {
-    fn refusal(&self, change: &Change, handlers: &BTreeSet<String>) -> Option<Refusal> {
-        let roster = change.roster.as_ref().map_or(&self.roster, |change| &change.target);
-        if let Some(draft) = change.drafts.iter().find(|draft| !roster.contains(draft.to)) {
-            return Some(Refusal::UnknownPerson(draft.to));
+    fn refusal(&self, change: &Change, at: Timestamp, handlers: &BTreeSet<String>) -> Option<Refusal> {
+        let admits = |person| match &change.roster {
+            Some(roster) => roster.admits(&self.roster, person),
+            None => self.roster.contains(person),
+        };
+        let mut named =
+            change.drafts.iter().map(|draft| draft.to).chain(change.paused.iter().map(|(person, _)| *person));
+        if let Some(stranger) = named.find(|person| !admits(*person)) {
+            return Some(Refusal::UnknownPerson(stranger));
         }
         let settled = change.settled.iter().map(|settlement| settlement.id);
         let retried = change.retried.iter().map(|retry| retry.id);
-        let purged = change.roster.as_ref().is_some_and(|change| change.departure == Departure::Purge);
+        let purged = change.roster.as_ref().map(|roster| roster.purged(&roster.difference(&self.roster)));
+        let purged = purged.unwrap_or_default();
         let mut seen = BTreeSet::new();
         for id in settled.chain(retried).chain(change.buried.iter().map(|burial| burial.id)) {
             let owner = self.envelopes.get(&id).map(|waiting| waiting.delivery.envelope.draft.to);
             // What the change itself takes away does not wait any more when it is to be settled.
-            let purged = purged && owner.is_some_and(|owner| !roster.contains(owner) && self.roster.contains(owner));
-            let removed = change.clear || purged || change.removed.contains(&id);
+            let purged = owner.is_some_and(|owner| purged.contains(&owner));
+            let removed = change.clear || purged || change.removed.contains(&id) || change.dropped.contains(&id);
             if owner.is_none() || owner != change.author || removed || !seen.insert(id) {
                 return Some(Refusal::NotWaiting(id));
             }
         }
+        let mut seen = BTreeSet::new();
+        let not_buried = change.exhumed.iter().find(|id| !seen.insert(**id) || !self.dead.contains_key(*id));
+        if let Some(id) = not_buried {
+            return Some(Refusal::NotBuried(*id));
+        }
+        if change.author.is_none()
+            && let Some(refusal) = self.too_soon(&change.drafts, at)
+        {
+            return Some(refusal);
+        }
         let unknown = change.writes.iter().find(|write| !handlers.contains(write.name.as_ref()))?;
         Some(Refusal::UnknownWrite(unknown.name.to_string()))
+    }
+
+    fn too_soon(&self, drafts: &[Draft], at: Timestamp) -> Option<Refusal> {
+        let mut seen = BTreeSet::new();
+        let known = |draft: &Draft| draft.key.as_ref().is_some_and(|key| self.keys.contains_key(key));
+        for draft in drafts.iter().filter(|draft| !known(draft)) {
+            let Some(time) = draft.cooldown else { continue };
+            let until = self.cooling_until(draft, at).or((!seen.insert(cooling(draft))).then(|| at.after(time)));
+            if let Some(until) = until {
+                return Some(Refusal::Cooling { to: draft.to, until });
+            }
+        }
+        None
+    }
+
+    fn cooling_until(&self, draft: &Draft, at: Timestamp) -> Option<Timestamp> {
+        self.cooldowns.get(&cooling(draft)).copied().filter(|until| *until > at)
     }
 
     fn apply(&mut self, change: &Change, at: Timestamp) -> Grant {
         let mut grant = Grant::default();
         if change.clear {
             let all: Vec<_> = self.envelopes.keys().copied().collect();
-            all.into_iter().for_each(|id| self.remove(id, &mut grant));
+            grant.removed = all.into_iter().filter_map(|id| self.remove(id, Some(Standing::Removed), at)).collect();
             grant.removed.sort_unstable();
+            self.tally.removed += grant.removed.len() as u64;
             self.states.clear();
         }
         if let Some(roster) = &change.roster {
-            let difference = self.roster.difference(&roster.target);
-            if roster.departure == Departure::Purge {
-                difference.left.iter().for_each(|person| self.purge(*person, &mut grant));
+            let difference = roster.difference(&self.roster);
+            for person in &difference.joined {
+                self.departed.remove(&person.id);
+            }
+            for person in &difference.left {
+                self.departed.insert(*person, at);
+                self.paused.remove(person);
+            }
+            for person in roster.purged(&difference) {
+                self.purge(person, &mut grant, at);
             }
             self.roster.apply(&difference);
             grant.roster = Some(difference);
         }
-        change.removed.iter().for_each(|id| self.remove(*id, &mut grant));
+        for (person, rests) in &change.paused {
+            if *rests {
+                self.paused.insert(*person)
+            } else {
+                self.paused.remove(person)
+            };
+        }
+        for id in &change.removed {
+            grant.removed.extend(self.remove(*id, Some(Standing::Removed), at).inspect(|_| self.tally.removed += 1));
+        }
+        for id in &change.dropped {
+            grant.dropped.extend(self.remove(*id, Some(Standing::Dropped), at).inspect(|_| self.tally.dropped += 1));
+        }
+        for id in &change.exhumed {
+            if let Some(key) = self.dead.remove(id).and_then(|letter| letter.delivery.envelope.draft.key.clone())
+                && self.keys.get(&key).is_some_and(|known| known.envelope == *id)
+            {
+                self.keys.remove(&key);
+            }
+        }
+        self.settle(change, at);
+        for state in &change.states {
+            self.states.insert((state.person, state.routine.to_string()), state.payload.clone());
+        }
+        self.writes.extend(change.writes.iter().cloned());
+        grant.entries = change.drafts.iter().map(|draft| self.accept(draft, at)).collect();
+        grant
+    }
+
+    fn settle(&mut self, change: &Change, at: Timestamp) {
         for settlement in &change.settled {
-            self.envelopes.remove(&settlement.id);
+            if let Some(WaitingDelivery { delivery, .. }) = self.envelopes.remove(&settlement.id)
+                && settlement.threaded
+            {
+                self.keep(&delivery, Standing::Settled, at);
+            }
             self.tally.settled += 1;
             self.remember(settlement.key.as_deref(), Fate::Settled(settlement.reply.clone()));
         }
@@ -187,41 +337,55 @@ impl Contents {
             }
             self.remember(burial.key.as_deref(), Fate::Buried(burial.failure.to_string()));
         }
-        for state in &change.states {
-            self.states.insert((state.person, state.routine.to_string()), state.payload.clone());
-        }
-        self.writes.extend(change.writes.iter().cloned());
-        grant.entries = change.drafts.iter().map(|draft| self.accept(draft, at)).collect();
-        grant
     }
 
     fn accept(&mut self, draft: &Draft, at: Timestamp) -> Entry {
         if let Some(known) = draft.key.as_ref().and_then(|key| self.keys.get(key)) {
             return Entry::Known { id: known.envelope, fate: known.fate.clone() };
         }
+        if let Some(time) = draft.cooldown {
+            if let Some(until) = self.cooling_until(draft, at) {
+                return Entry::Cooling { until };
+            }
+            self.cooldowns.insert(cooling(draft), at.after(time));
+        }
         self.last_id += 1;
         let id = EnvelopeId(self.last_id);
-        let envelope = Arc::new(Envelope { id, accepted_at: at, draft: draft.clone() });
-        let delivery = Delivery { envelope, attempt: 1 };
-        self.envelopes.insert(id, WaitingDelivery { delivery, due: draft.not_before });
-        self.tally.accepted += 1;
+        let draft = Draft { cooldown: None, ..draft.clone() };
         if let Some(key) = &draft.key {
             self.keys.insert(key.clone(), Key { envelope: id, accepted_at: at, fate: Fate::Waiting });
         }
+        let due = draft.not_before;
+        let delivery = Delivery { envelope: Arc::new(Envelope { id, accepted_at: at, draft }), attempt: 1 };
+        self.envelopes.insert(id, WaitingDelivery { delivery, due });
+        self.tally.accepted += 1;
         Entry::Accepted(id)
     }
 
-    fn remove(&mut self, id: EnvelopeId, grant: &mut Grant) {
-        let Some(WaitingDelivery { delivery, .. }) = self.envelopes.remove(&id) else { return };
-        self.tally.removed += 1;
-        self.remember(delivery.envelope.draft.key.as_deref(), Fate::Removed);
-        grant.removed.push((delivery.envelope.draft.to, id));
+    /// Removes what waits; it is remembered in its thread as standing so, if at all.
+    fn remove(&mut self, id: EnvelopeId, standing: Option<Standing>, at: Timestamp) -> Option<Removal> {
+        let WaitingDelivery { delivery, .. } = self.envelopes.remove(&id)?;
+        if let Some(standing) = standing {
+            self.keep(&delivery, standing, at);
+        }
+        let draft = &delivery.envelope.draft;
+        self.remember(draft.key.as_deref(), Fate::Removed);
+        Some(Removal { person: draft.to, id, bytes: draft.payload.len() })
     }
 
-    fn purge(&mut self, person: PersonId, grant: &mut Grant) {
+    fn keep(&mut self, delivery: &Delivery, standing: Standing, at: Timestamp) {
+        if delivery.envelope.draft.thread.is_some() {
+            let entry = ThreadEntry { envelope: delivery.envelope.clone(), standing };
+            self.history.insert(delivery.id(), (entry, at));
+        }
+    }
+
+    fn purge(&mut self, person: PersonId, grant: &mut Grant, at: Timestamp) {
         let mail = self.envelopes.values().filter(|waiting| waiting.delivery.envelope.draft.to == person);
         let ids: Vec<_> = mail.map(|waiting| waiting.delivery.id()).collect();
-        ids.into_iter().for_each(|id| self.remove(id, grant));
+        let removed: Vec<_> = ids.into_iter().filter_map(|id| self.remove(id, None, at)).collect();
+        self.tally.removed += removed.len() as u64;
+        grant.removed.extend(removed);
         self.states.retain(|(owner, _), _| *owner != person);
     }
 

@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use worksite_model::{
-    Change, Committed, DeadLetter, EnvelopeId, Fact, Payload, PersonId, Recovered, Roster, StateWrite, Store,
-    StoreError, Tally, Timestamp, Verdict, Waiting,
+    Change, Committed, DeadLetter, EnvelopeId, Fact, Payload, PersonId, Pruned, Recovered, Retention, Roster,
+    StateWrite, Store, StoreError, Tally, ThreadEntry, Timestamp, Verdict, Waiting,
 };
 
 /// Something that happened.
@@ -106,23 +105,31 @@ impl Store for RecordingStore {
         self.store.waiting()
     }
 
-    fn recover(&mut self, person: PersonId) -> Result<Recovered, StoreError> {
-        self.store.recover(person)
+    fn recover(&mut self, person: PersonId, at: Timestamp) -> Result<Recovered, StoreError> {
+        self.store.recover(person, at)
     }
 
     fn state(&mut self, person: PersonId, routine: &str) -> Result<Option<Payload>, StoreError> {
         self.store.state(person, routine)
     }
 
-    fn dead_letters(&mut self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        self.store.dead_letters(limit)
+    fn dead_letters(&mut self, after: EnvelopeId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        self.store.dead_letters(after, limit)
+    }
+
+    fn paused(&mut self) -> Result<Vec<PersonId>, StoreError> {
+        self.store.paused()
+    }
+
+    fn thread(&mut self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError> {
+        self.store.thread(thread, after, limit)
     }
 
     fn tally(&mut self) -> Result<Tally, StoreError> {
         self.store.tally()
     }
 
-    fn prune(&mut self, key_retention: Duration, at: Timestamp) -> Result<usize, StoreError> {
-        self.store.prune(key_retention, at)
+    fn prune(&mut self, retention: &Retention, at: Timestamp) -> Result<Pruned, StoreError> {
+        self.store.prune(retention, at)
     }
 }

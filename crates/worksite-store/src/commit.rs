@@ -8,18 +8,14 @@
 use crate::error::{batch_error, read_error};
 use crate::open::{Mirrors, SqliteStore};
 use crate::options::WriteHandler;
-use crate::row;
+use crate::{history, recover, row};
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, TransactionBehavior, params};
-use std::collections::HashMap;
-use std::time::Duration;
+use std::collections::{BTreeSet, HashMap};
 use worksite_model::{
-    Burial, Change, DeadLetter, Departure, Draft, Entry, EnvelopeId, FailureKind, Fate, Grant, Payload, PersonId,
-    Recovered, Refusal, Retry, Roster, RosterChange, Settlement, StateWrite, Store, StoreError, Tally, Timestamp,
-    Verdict, Waiting,
+    Burial, Change, DeadLetter, Draft, Entry, EnvelopeId, FailureKind, Fate, Grant, Payload, PersonId, Pruned,
+    Recovered, Refusal, Removal, Retention, Retry, Roster, RosterChange, Settlement, StateWrite, Store, StoreError,
+    Tally, ThreadEntry, Timestamp, Verdict, Waiting,
 };
-
-/// How many expired keys one call forgets at most: pruning shares the writer with everybody else.
-const PRUNED_MAX: i64 = 10_000;
 
 /// Why a transaction did not get to its end.
 enum Trouble {
@@ -66,9 +62,9 @@ impl Store for SqliteStore {
         Ok(self.mirrors.index.waiting())
     }
 
-    fn recover(&mut self, person: PersonId) -> Result<Recovered, StoreError> {
+    fn recover(&mut self, person: PersonId, at: Timestamp) -> Result<Recovered, StoreError> {
         self.guard()?;
-        self.recover_person(person)
+        self.recover_person(person, at)
     }
 
     fn state(&mut self, person: PersonId, routine: &str) -> Result<Option<Payload>, StoreError> {
@@ -80,21 +76,31 @@ impl Store for SqliteStore {
         read().map(Option::flatten).map_err(|error| read_error(&error))
     }
 
-    fn dead_letters(&mut self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        self.read_dead_letters(limit).map_err(|error| read_error(&error))
+    fn paused(&mut self) -> Result<Vec<PersonId>, StoreError> {
+        let read = || {
+            let sql = "SELECT id FROM people WHERE active = 1 AND paused = 1 ORDER BY id";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let paused = statement.query_map([], |row| Ok(PersonId(row.get(0)?)))?;
+            paused.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|error: rusqlite::Error| read_error(&error))
+    }
+
+    fn dead_letters(&mut self, after: EnvelopeId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        recover::dead_letters(&self.connection, after, limit).map_err(|error| read_error(&error))
+    }
+
+    fn thread(&mut self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError> {
+        history::thread(&self.connection, thread, after, limit).map_err(|error| read_error(&error))
     }
 
     fn tally(&mut self) -> Result<Tally, StoreError> {
         Ok(Tally { waiting: self.mirrors.index.total(), ..self.mirrors.tally })
     }
 
-    fn prune(&mut self, key_retention: Duration, at: Timestamp) -> Result<usize, StoreError> {
+    fn prune(&mut self, retention: &Retention, at: Timestamp) -> Result<Pruned, StoreError> {
         self.guard()?;
-        let retention = i64::try_from(key_retention.as_micros()).unwrap_or(i64::MAX);
-        let sql = "DELETE FROM keys WHERE key IN \
-                   (SELECT key FROM keys WHERE accepted_at < ?1 AND fate <> 'waiting' LIMIT ?2)";
-        let before = at.as_micros().saturating_sub(retention);
-        match self.connection.execute(sql, params![before, PRUNED_MAX]) {
+        match self.prune_all(retention, at) {
             Ok(pruned) => Ok(pruned),
             Err(error) => Err(self.failed(batch_error(&error).unwrap_or_else(|| read_error(&error)))),
         }
@@ -109,7 +115,7 @@ impl SqliteStore {
         let mut writer = Writer::new(&transaction, &mut self.mirrors, &self.options.handlers, at)?;
         let mut verdicts = Vec::with_capacity(batch.len());
         for change in batch {
-            verdicts.push(match writer.refusal(change) {
+            verdicts.push(match writer.refusal(change)? {
                 Some(refusal) => Err(refusal),
                 None => Ok(writer.write(change)?),
             });
@@ -147,20 +153,6 @@ impl SqliteStore {
         }
         error
     }
-
-    fn read_dead_letters(&self, limit: usize) -> rusqlite::Result<Vec<DeadLetter>> {
-        let sql = format!("SELECT {}, buried_at, failure, reason FROM dead_letters ORDER BY id LIMIT ?1", row::COLUMNS);
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows = statement.query([limit])?;
-        let mut letters = Vec::new();
-        while let Some(row) = rows.next()? {
-            if let Some(letter) = crate::recover::dead_letter(row)? {
-                letters.push(letter);
-            }
-        }
-        Ok(letters)
-    }
 }
 
 /// One transaction's writing: the hot statements, prepared once, and the mirrors that move along.
@@ -193,10 +185,9 @@ impl<'a> Writer<'a> {
     }
 
     /// What is known to be wrong with a change before any of it is written.
-    fn refusal(&self, change: &Change) -> Option<Refusal> {
-        let roster = change.roster.as_ref().map_or(&self.mirrors.roster, |change| &change.target);
-        if let Some(draft) = change.drafts.iter().find(|draft| !roster.contains(draft.to)) {
-            return Some(Refusal::UnknownPerson(draft.to));
+    fn refusal(&self, change: &Change) -> rusqlite::Result<Option<Refusal>> {
+        if let Some(stranger) = self.stranger(change) {
+            return Ok(Some(Refusal::UnknownPerson(stranger)));
         }
         let settled = change.settled.iter().map(|settlement| settlement.id);
         let retried = change.retried.iter().map(|retry| retry.id);
@@ -205,10 +196,77 @@ impl<'a> Writer<'a> {
             !change.clear && change.author.is_some_and(|author| self.mirrors.index.contains(author, *id))
         };
         if let Some(id) = leaving.find(|id| !waits(id)) {
-            return Some(Refusal::NotWaiting(id));
+            return Ok(Some(Refusal::NotWaiting(id)));
         }
-        let unknown = change.writes.iter().find(|write| !self.handlers.contains_key(write.name.as_ref()))?;
-        Some(Refusal::UnknownWrite(unknown.name.to_string()))
+        if let Some(id) = self.not_buried(change)? {
+            return Ok(Some(Refusal::NotBuried(id)));
+        }
+        if change.author.is_none()
+            && let Some(refusal) = self.too_soon(&change.drafts)?
+        {
+            return Ok(Some(refusal));
+        }
+        let unknown = change.writes.iter().find(|write| !self.handlers.contains_key(write.name.as_ref()));
+        Ok(unknown.map(|write| Refusal::UnknownWrite(write.name.to_string())))
+    }
+
+    /// Somebody the change names who will not be active.
+    fn stranger(&self, change: &Change) -> Option<PersonId> {
+        let current = &self.mirrors.roster;
+        let mut named =
+            change.drafts.iter().map(|draft| draft.to).chain(change.paused.iter().map(|(person, _)| *person));
+        named.find(|person| match &change.roster {
+            Some(roster) => !roster.admits(current, *person),
+            None => !current.contains(*person),
+        })
+    }
+
+    fn not_buried(&self, change: &Change) -> rusqlite::Result<Option<EnvelopeId>> {
+        let mut seen = BTreeSet::new();
+        for id in &change.exhumed {
+            let mut statement = self.transaction.prepare_cached("SELECT 1 FROM dead_letters WHERE id = ?1")?;
+            if !seen.insert(id) || !statement.exists([id.0])? {
+                return Ok(Some(*id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A draft from outside that its cooldown keeps out. One that is known by its key is no new message.
+    fn too_soon(&self, drafts: &[Draft]) -> rusqlite::Result<Option<Refusal>> {
+        let mut seen = BTreeSet::new();
+        for draft in drafts.iter().filter(|draft| draft.cooldown.is_some()) {
+            if let Some(key) = &draft.key
+                && self.known(key)?.is_some()
+            {
+                continue;
+            }
+            let cooling = self.cooling_until(draft)?;
+            let twice = !seen.insert((draft.channel.as_deref(), draft.from, draft.to));
+            let twice = twice.then(|| draft.cooldown.map(|time| self.at.after(time))).flatten();
+            if let Some(until) = cooling.or(twice) {
+                return Ok(Some(Refusal::Cooling { to: draft.to, until }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Until when this draft's sender, recipient and channel are closed to it, if they are.
+    fn cooling_until(&self, draft: &Draft) -> rusqlite::Result<Option<Timestamp>> {
+        let sql = "SELECT until FROM cooldowns WHERE channel = ?1 AND sender = ?2 AND recipient = ?3 AND until > ?4";
+        let (channel, sender) = cooldown_key(draft);
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let until = statement.query_row(params![channel, sender, draft.to.0, self.at.as_micros()], |row| row.get(0));
+        Ok(until.optional()?.map(Timestamp::from_micros))
+    }
+
+    fn cool(&self, draft: &Draft) -> rusqlite::Result<()> {
+        let Some(time) = draft.cooldown else { return Ok(()) };
+        let sql = "INSERT INTO cooldowns (channel, sender, recipient, until) VALUES (?1, ?2, ?3, ?4) \
+                   ON CONFLICT (channel, sender, recipient) DO UPDATE SET until = ?4";
+        let (channel, sender) = cooldown_key(draft);
+        let until = self.at.after(time).as_micros();
+        self.transaction.prepare_cached(sql)?.execute(params![channel, sender, draft.to.0, until]).map(drop)
     }
 
     /// Writes a change, in the order in which its parts take effect.
@@ -220,8 +278,22 @@ impl<'a> Writer<'a> {
         if let Some(roster) = &change.roster {
             self.sync(roster, &mut grant)?;
         }
+        for (person, rests) in &change.paused {
+            let sql = "UPDATE people SET paused = ?2 WHERE id = ?1";
+            self.transaction.prepare_cached(sql)?.execute(params![person.0, rests])?;
+        }
         for id in &change.removed {
-            self.remove(*id, &mut grant)?;
+            let removed = self.remove(*id, "removed")?;
+            self.mirrors.tally.removed += u64::from(removed.is_some());
+            grant.removed.extend(removed);
+        }
+        for id in &change.dropped {
+            let dropped = self.remove(*id, "dropped")?;
+            self.mirrors.tally.dropped += u64::from(dropped.is_some());
+            grant.dropped.extend(dropped);
+        }
+        for id in &change.exhumed {
+            self.exhume(*id)?;
         }
         if let Some(author) = change.author {
             for settlement in &change.settled {
@@ -251,18 +323,22 @@ impl<'a> Writer<'a> {
     }
 
     fn clear(&mut self, grant: &mut Grant) -> rusqlite::Result<()> {
-        for entry in self.mirrors.index.waiting() {
-            let ids = self.mirrors.index.take(entry.person);
-            grant.removed.extend(ids.into_iter().map(|id| (entry.person, id)));
-        }
+        let sql = "SELECT recipient, id, length(body) FROM envelopes ORDER BY recipient, id";
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let all = statement.query_map([], |row| {
+            Ok(Removal { person: PersonId(row.get(0)?), id: EnvelopeId(row.get(1)?), bytes: row::bytes(row, 2)? })
+        })?;
+        grant.removed = all.collect::<rusqlite::Result<_>>()?;
+        self.mirrors.index.clear();
         self.mirrors.tally.removed += grant.removed.len() as u64;
         self.transaction.execute("UPDATE keys SET fate = 'removed' WHERE fate = 'waiting'", [])?;
+        history::keep_all(self.transaction, self.at)?;
         self.transaction.execute("DELETE FROM envelopes", [])?;
         self.transaction.execute("DELETE FROM states", []).map(drop)
     }
 
     fn sync(&mut self, roster: &RosterChange, grant: &mut Grant) -> rusqlite::Result<()> {
-        let difference = self.mirrors.roster.difference(&roster.target);
+        let difference = roster.difference(&self.mirrors.roster);
         let mut join = self.transaction.prepare_cached(
             "INSERT INTO people (id, name, role, active, joined_at) VALUES (?1, ?2, ?3, 1, ?4) \
              ON CONFLICT (id) DO UPDATE SET name = ?2, role = ?3, left_at = NULL, \
@@ -271,44 +347,64 @@ impl<'a> Writer<'a> {
         for person in difference.joined.iter().chain(&difference.changed) {
             join.execute(params![person.id.0, person.name, person.role, self.at.as_micros()])?;
         }
-        let mut leave = self.transaction.prepare_cached("UPDATE people SET active = 0, left_at = ?2 WHERE id = ?1")?;
+        let sql = "UPDATE people SET active = 0, paused = 0, left_at = ?2 WHERE id = ?1";
+        let mut leave = self.transaction.prepare_cached(sql)?;
         for person in &difference.left {
             leave.execute(params![person.0, self.at.as_micros()])?;
-            if roster.departure == Departure::Purge {
-                self.purge(*person, grant)?;
-            }
+        }
+        for person in roster.purged(&difference) {
+            self.purge(person, grant)?;
         }
         self.mirrors.roster.apply(&difference);
         grant.roster = Some(difference);
         Ok(())
     }
 
+    /// Removes a person's mail and state without a trace in the history.
     fn purge(&mut self, person: PersonId, grant: &mut Grant) -> rusqlite::Result<()> {
         let ids: Vec<_> = self.mirrors.index.ids(person).collect();
         for id in ids {
-            self.remove(id, grant)?;
+            history::forget(self.transaction, id)?;
+            let removed = self.delete(id)?;
+            self.mirrors.tally.removed += u64::from(removed.is_some());
+            grant.removed.extend(removed);
         }
         self.transaction.prepare_cached("DELETE FROM states WHERE person = ?1")?.execute([person.0]).map(drop)
     }
 
     /// Removes an envelope wherever it waits; one that does not wait is ignored.
-    fn remove(&mut self, id: EnvelopeId, grant: &mut Grant) -> rusqlite::Result<()> {
-        let sql = "DELETE FROM envelopes WHERE id = ?1 RETURNING recipient, key";
+    fn remove(&mut self, id: EnvelopeId, standing: &str) -> rusqlite::Result<Option<Removal>> {
+        history::keep(self.transaction, id, standing, self.at)?;
+        self.delete(id)
+    }
+
+    fn delete(&mut self, id: EnvelopeId) -> rusqlite::Result<Option<Removal>> {
+        let sql = "DELETE FROM envelopes WHERE id = ?1 RETURNING recipient, key, length(body)";
         let mut statement = self.transaction.prepare_cached(sql)?;
-        let removed = statement.query_row([id.0], |row| Ok((PersonId(row.get(0)?), row.get(1)?))).optional()?;
-        let Some((person, key)) = removed else { return Ok(()) };
-        let key: Option<String> = key;
+        let removed = statement
+            .query_row([id.0], |row| Ok((PersonId(row.get(0)?), row.get::<_, Option<String>>(1)?, row::bytes(row, 2)?)))
+            .optional()?;
+        let Some((person, key, bytes)) = removed else { return Ok(None) };
         if let Some(key) = key {
             self.remember_fate(&key, "removed", None, None)?;
         }
-        self.mirrors.index.remove(person, id);
-        self.mirrors.tally.removed += 1;
-        grant.removed.push((person, id));
-        Ok(())
+        self.mirrors.index.remove(person, id, bytes);
+        Ok(Some(Removal { person, id, bytes }))
+    }
+
+    /// Takes a dead letter out. Its key is free again: what is sent in its place may carry it.
+    fn exhume(&mut self, id: EnvelopeId) -> rusqlite::Result<()> {
+        history::forget(self.transaction, id)?;
+        let sql = "DELETE FROM keys WHERE key = (SELECT key FROM dead_letters WHERE id = ?1) AND envelope = ?1";
+        self.transaction.prepare_cached(sql)?.execute([id.0])?;
+        self.transaction.prepare_cached("DELETE FROM dead_letters WHERE id = ?1")?.execute([id.0]).map(drop)
     }
 
     fn settle(&mut self, author: PersonId, settlement: &Settlement) -> Result<(), Trouble> {
-        self.delete_waiting(author, settlement.id)?;
+        if settlement.threaded {
+            history::keep(self.transaction, settlement.id, "settled", self.at)?;
+        }
+        self.delete_waiting(author, settlement.id, settlement.bytes)?;
         self.mirrors.tally.settled += 1;
         if let Some(key) = &settlement.key {
             self.remember_fate(key, "settled", None, settlement.reply.as_ref())?;
@@ -336,7 +432,7 @@ impl<'a> Writer<'a> {
         statement.execute(params![burial.id.0, self.at.as_micros(), failure, burial.failure.reason])?;
         let sql = "UPDATE dead_letters SET attempt = ?2 WHERE id = ?1";
         self.transaction.prepare_cached(sql)?.execute(params![burial.id.0, burial.attempts])?;
-        self.delete_waiting(author, burial.id)?;
+        self.delete_waiting(author, burial.id, burial.bytes)?;
         self.mirrors.tally.buried += 1;
         if let Some(key) = &burial.key {
             self.remember_fate(key, "buried", Some(&burial.failure.to_string()), None)?;
@@ -345,8 +441,8 @@ impl<'a> Writer<'a> {
     }
 
     /// Takes an envelope off the inbox of the author. It waits, or the whole change is refused: nothing twice.
-    fn delete_waiting(&mut self, author: PersonId, id: EnvelopeId) -> Result<(), Trouble> {
-        let known = self.mirrors.index.remove(author, id);
+    fn delete_waiting(&mut self, author: PersonId, id: EnvelopeId, bytes: usize) -> Result<(), Trouble> {
+        let known = self.mirrors.index.remove(author, id, bytes);
         self.delete.raw_bind_parameter(1, id.0)?;
         if self.delete.raw_execute()? == 1 && known { Ok(()) } else { Err(Trouble::Change(Refusal::NotWaiting(id))) }
     }
@@ -365,11 +461,21 @@ impl<'a> Writer<'a> {
         {
             return Ok(known);
         }
+        if draft.cooldown.is_some() {
+            if let Some(until) = self.cooling_until(draft)? {
+                return Ok(Entry::Cooling { until });
+            }
+            self.cool(draft)?;
+        }
         let id = EnvelopeId(self.mirrors.last_id + 1);
         row::insert(&mut self.insert, id, self.at, draft)?;
         self.mirrors.last_id = id.0;
         self.mirrors.tally.accepted += 1;
-        self.mirrors.index.push(draft.to, id);
+        self.mirrors.index.push(draft.to, id, draft.payload.len());
+        if let Some(thread) = &draft.thread {
+            let sql = "INSERT INTO threads (thread, envelope) VALUES (?1, ?2)";
+            self.transaction.prepare_cached(sql)?.execute(params![thread, id.0])?;
+        }
         if let Some(key) = &draft.key {
             let sql = "INSERT INTO keys (key, envelope, accepted_at, fate) VALUES (?1, ?2, ?3, 'waiting')";
             self.transaction.prepare_cached(sql)?.execute(params![key, id.0, self.at.as_micros()])?;
@@ -417,17 +523,18 @@ impl<'a> Writer<'a> {
     /// Writes the highest id and the tally, once for all changes of the transaction.
     fn close(&mut self) -> rusqlite::Result<()> {
         let sql = "UPDATE site SET last_envelope = ?1, accepted = ?2, settled = ?3, buried = ?4, removed = ?5, \
-                   quarantined = ?6";
+                   quarantined = ?6, dropped = ?7";
         let tally = &self.mirrors.tally;
-        let counts = [tally.accepted, tally.settled, tally.buried, tally.removed, tally.quarantined];
-        let [accepted, settled, buried, removed, quarantined] = counts.map(u64::cast_signed);
+        let counts = [tally.accepted, tally.settled, tally.buried, tally.removed, tally.quarantined, tally.dropped];
+        let [accepted, settled, buried, removed, quarantined, dropped] = counts.map(u64::cast_signed);
         self.transaction.prepare_cached(sql)?.execute(params![
             self.mirrors.last_id,
             accepted,
             settled,
             buried,
             removed,
-            quarantined
+            quarantined,
+            dropped
         ])?;
         Ok(())
     }
@@ -441,6 +548,11 @@ const UPSERT_STATE: &str = "INSERT INTO states (person, routine, encoding, type,
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (person, routine) DO UPDATE SET encoding = ?3, type = ?4, \
      version = ?5, checksum = ?6, body = ?7, written_at = ?8";
 
+/// The channel and the sender by which a cooldown is found.
+fn cooldown_key(draft: &Draft) -> (&str, i64) {
+    (draft.channel.as_deref().unwrap_or_default(), draft.from.map_or(0, |sender| sender.0))
+}
+
 /// The word for a kind of failure in the file.
 fn failure_name(kind: FailureKind) -> &'static str {
     match kind {
@@ -450,6 +562,7 @@ fn failure_name(kind: FailureKind) -> &'static str {
         FailureKind::NoRoutine => "no routine",
         FailureKind::Refused => "refused",
         FailureKind::Expired => "expired",
+        FailureKind::NoRoom => "no room",
         _ => "returned",
     }
 }
@@ -463,6 +576,7 @@ pub(crate) fn failure_kind(name: &str) -> FailureKind {
         FailureKind::NoRoutine,
         FailureKind::Refused,
         FailureKind::Expired,
+        FailureKind::NoRoom,
     ];
     kinds.into_iter().find(|kind| failure_name(*kind) == name).unwrap_or(FailureKind::Returned)
 }

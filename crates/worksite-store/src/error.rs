@@ -31,6 +31,15 @@ pub enum OpenError {
         /// The newest schema this build knows.
         supported: i64,
     },
+    /// The file was written by an older Worksite, and is opened read-only. Open it once as its owner: that brings it up to
+    /// date, and leaves a copy beside it.
+    #[error("the file has schema {found}; this build reads {wanted}: open it once with its owner")]
+    OlderSchema {
+        /// The file's schema.
+        found: i64,
+        /// The schema this build reads.
+        wanted: i64,
+    },
     /// Another process owns the site, or this one has it open already. Stop it, or use a reader.
     #[error("the site is locked by process {owner}: stop it, or open the file read-only (lock file {path:?})")]
     Locked {

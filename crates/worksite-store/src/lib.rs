@@ -19,6 +19,10 @@ mod index;
 
 mod recover;
 
+mod history;
+
+mod prune;
+
 mod row;
 
 mod reader;

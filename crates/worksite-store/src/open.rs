@@ -4,7 +4,7 @@
 use crate::error::read_error;
 use crate::index::Index;
 use crate::lock::Lock;
-use crate::{OpenError, SqliteOptions, SyncMode, schema};
+use crate::{OpenError, SqliteOptions, SyncMode, row, schema};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -101,7 +101,7 @@ impl Mirrors {
     /// One scan in the order of the file; an index in the database would cost every message.
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let mut mirrors = connection.query_row(
-            "SELECT last_envelope, accepted, settled, buried, removed, quarantined FROM site",
+            "SELECT last_envelope, accepted, settled, buried, removed, quarantined, dropped FROM site",
             [],
             |row| {
                 let count = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
@@ -112,15 +112,16 @@ impl Mirrors {
                     buried: count(3)?,
                     removed: count(4)?,
                     quarantined: count(5)?,
+                    dropped: count(6)?,
                 };
                 Ok(Self { last_id: row.get(0)?, tally, ..Self::default() })
             },
         )?;
-        let mut scan = connection.prepare("SELECT id, recipient FROM envelopes ORDER BY id")?;
+        let mut scan = connection.prepare("SELECT id, recipient, length(body) FROM envelopes ORDER BY id")?;
         let mut rows = scan.query([])?;
         while let Some(row) = rows.next()? {
             let id = row.get(0)?;
-            mirrors.index.push(PersonId(row.get(1)?), EnvelopeId(id));
+            mirrors.index.push(PersonId(row.get(1)?), EnvelopeId(id), row::bytes(row, 2)?);
             mirrors.last_id = mirrors.last_id.max(id);
         }
         mirrors.roster = roster(connection)?;

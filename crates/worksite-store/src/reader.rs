@@ -9,7 +9,9 @@ use crate::{OpenError, recover, row, schema};
 use rusqlite::{Connection, OpenFlags, params};
 use std::path::Path;
 use std::time::Duration;
-use worksite_model::{DeadLetter, EnvelopeId, Payload, PersonId, Roster, StoreError, Tally, WaitingDelivery};
+use worksite_model::{
+    DeadLetter, EnvelopeId, Payload, PersonId, Roster, StoreError, Tally, ThreadEntry, WaitingDelivery,
+};
 
 /// A read-only view of a site's file.
 #[derive(Debug)]
@@ -41,6 +43,7 @@ impl Reader {
         let connection = Connection::open_with_flags(path, flags).map_err(OpenError::of)?;
         connection.busy_timeout(Duration::from_secs(1))?;
         schema::check(&connection, path)?;
+        schema::check_newest(&connection)?;
         Ok(Self { connection })
     }
 
@@ -122,16 +125,14 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] when the file cannot be read.
     pub fn dead_letters(&self, after: EnvelopeId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        let sql = format!(
-            "SELECT {}, buried_at, failure, reason FROM dead_letters WHERE id > ?1 ORDER BY id LIMIT ?2",
-            row::COLUMNS
-        );
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let read = || {
-            let mut statement = self.connection.prepare_cached(&sql)?;
-            let letters = statement.query_map(params![after.0, limit], recover::dead_letter)?;
-            letters.filter_map(Result::transpose).collect::<rusqlite::Result<Vec<_>>>()
-        };
-        read().map_err(|error: rusqlite::Error| read_error(&error))
+        recover::dead_letters(&self.connection, after, limit).map_err(|error| read_error(&error))
+    }
+
+    /// A page of a thread's envelopes in order of ids, after this id.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn thread(&self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError> {
+        crate::history::thread(&self.connection, thread, after, limit).map_err(|error| read_error(&error))
     }
 }

@@ -76,11 +76,25 @@ pub(crate) fn delivery(row: &Row<'_>) -> Result<WaitingDelivery, String> {
         channel: get::<Option<String>>(row, 12)?.map(Cow::Owned),
         thread: get(row, 13)?,
         reply_to: get::<Option<i64>>(row, 14)?.map(EnvelopeId),
+        cooldown: None,
     };
     let accepted_at = Timestamp::from_micros(get(row, 9)?);
     let envelope = Envelope { id: EnvelopeId(get(row, 0)?), accepted_at, draft };
     let due = get::<Option<i64>>(row, 6)?.map(Timestamp::from_micros);
     Ok(WaitingDelivery { delivery: Delivery { envelope: envelope.into(), attempt: get(row, 5)? }, due })
+}
+
+/// How many bytes the body of a row has that may not be readable otherwise.
+pub(crate) fn body_bytes(row: &Row<'_>) -> usize {
+    match row.get_ref(19) {
+        Ok(ValueRef::Blob(bytes) | ValueRef::Text(bytes)) => bytes.len(),
+        _ => 0,
+    }
+}
+
+/// Reads a number of bytes.
+pub(crate) fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<usize> {
+    row.get::<_, i64>(column).map(|bytes| usize::try_from(bytes).unwrap_or(0))
 }
 
 /// Reads a payload from five columns, beginning at this place; nothing when its encoding is unknown or null.

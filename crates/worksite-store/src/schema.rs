@@ -8,7 +8,8 @@ use std::path::Path;
 pub(crate) const APPLICATION_ID: i32 = 0x576F_726B;
 
 /// The steps, in order; a file's version is how many of them it has seen.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_first.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/0001_first.sql"), include_str!("../migrations/0002_inboxes.sql")];
 
 /// The newest schema this build knows.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -26,6 +27,14 @@ pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), OpenErro
         return Err(OpenError::NewerSchema { found, supported: VERSION });
     }
     Ok(())
+}
+
+/// Refuses a file that is older than this build, for who cannot bring it up to date.
+pub(crate) fn check_newest(connection: &Connection) -> Result<(), OpenError> {
+    match version(connection)? {
+        VERSION => Ok(()),
+        found => Err(OpenError::OlderSchema { found, wanted: VERSION }),
+    }
 }
 
 /// Brings the file to the newest schema, each step in a transaction of its own. An older file is copied first.

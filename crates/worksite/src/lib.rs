@@ -8,8 +8,8 @@
 use std::ops::Deref;
 use std::path::Path;
 use thiserror::Error;
-use worksite_model::{Advice, AsyncRoutine, Limits, Person, Routine};
-use worksite_runtime::{Clock, Runtime, StartError};
+use worksite_model::{Advice, AsyncRoutine, InboxPolicy, Limits, Person, Retention, Routine};
+use worksite_runtime::{Clock, Runtime, StartError, WorkerRuntimeManager};
 use worksite_store::{SqliteOptions, SqliteStore};
 
 pub use pollster::block_on;
@@ -25,10 +25,14 @@ pub use serde;
 pub mod prelude {
     pub use crate::{Builder, OpenError, Worksite};
     pub use worksite_model::{
-        Advice, AsyncRoutine, Departure, Draft, Durable, Encoding, Ended, EnvelopeId, Fact, Limits, Outcome, Payload,
-        Person, PersonId, Priority, RetryPolicy, Roster, Routine, RoutineFailure, Tally, Timestamp, Turn,
+        Advice, Ageing, AsyncRoutine, Departure, Draft, Durable, Encoding, Ended, EnvelopeId, Fact, Filter,
+        InboundMessage, InboxPolicy, Keep, Limits, Misfire, Outcome, Overflow, Payload, Person, PersonId, Priority,
+        Retention, RetryPolicy, Roster, Routine, RoutineFailure, Standing, Tally, Timestamp, Turn,
     };
-    pub use worksite_runtime::{AskError, Clock, DeskError, Receipt, SendError, Subscription, Told};
+    pub use worksite_runtime::{
+        AskError, Clock, DeskError, InboxReport, ManualClock, Receipt, SendError, Status, Subscription, Termination,
+        Told, WorkerHandle, WorkerRuntime, WorkerRuntimeManager,
+    };
     pub use worksite_store::{SqliteOptions, SyncMode};
 }
 
@@ -69,6 +73,13 @@ impl Worksite {
     /// Describes a site to be opened.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+}
+
+impl Worksite {
+    /// The inboxes under the names of seed 000.
+    pub fn worker_runtimes(&self) -> WorkerRuntimeManager {
+        WorkerRuntimeManager::new(self.0.clone())
     }
 }
 
@@ -127,6 +138,21 @@ impl Builder {
     #[must_use]
     pub fn manual(mut self, manual: impl Fn(&Person) -> bool + Send + Sync + 'static) -> Self {
         self.runtime = self.runtime.manual(manual);
+        self
+    }
+
+    /// Says how somebody's inbox takes mail: how much it holds, what becomes of the rest, whether low mail grows more
+    /// urgent. Default: [`InboxPolicy::of`] the limits.
+    #[must_use]
+    pub fn inboxes(mut self, policy: impl Fn(&Person) -> InboxPolicy + Send + Sync + 'static) -> Self {
+        self.runtime = self.runtime.inboxes(policy);
+        self
+    }
+
+    /// Sets how long what has ended is kept.
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.runtime = self.runtime.retention(retention);
         self
     }
 

@@ -1,12 +1,12 @@
 //! Random changes own what no hand-written case thought of: from a seed, against two models, with restarts in between.
 
-use super::{AT, Open, commit, draft, opened, people, settle, state, waiting};
+use super::{AT, BYTES, Open, commit, draft, opened, people, removal, settle, state, waiting};
 use crate::memory::{MemoryDisk, MemoryStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use worksite_model::{
-    Burial, Change, Departure, Draft, Envelope, EnvelopeId, FailureKind, NamedWrite, Payload, PersonId, Priority,
-    Refusal, Retry, RoutineFailure, Settlement, Store, Timestamp, Verdict, chance,
+    Burial, Change, Departure, Draft, Envelope, EnvelopeId, FailureKind, Keep, NamedWrite, Payload, PersonId, Priority,
+    Refusal, Retention, Retry, RosterChange, RoutineFailure, Settlement, Store, Timestamp, Verdict, chance,
 };
 
 /// Thousands of changes from a seed, good and bad, in batches, with restarts; a set of ids says what must wait.
@@ -56,7 +56,7 @@ fn apply(model: &mut BTreeMap<i64, BTreeSet<i64>>, change: &Change, verdict: Ver
     }
     for id in &change.removed {
         let removed = model.iter_mut().find_map(|(person, mail)| mail.remove(&id.0).then_some(*person));
-        assert_eq!(removed.is_some_and(|person| grant.removed.contains(&(PersonId(person), *id))), removed.is_some());
+        assert_eq!(removed.is_some_and(|person| grant.removed.contains(&removal(person, *id))), removed.is_some());
     }
     for (draft, entry) in change.drafts.iter().zip(&grant.entries) {
         model.entry(draft.to.0).or_default().insert(entry.id().0);
@@ -85,8 +85,9 @@ pub(super) fn random_changes_mean_the_same_as_in_memory(open: Open<'_>) {
             store = open();
         }
         if dice.roll(100) == 0 {
-            let (retention, at) = (Duration::ZERO, AT.after(Duration::from_secs(1)));
-            assert_eq!(store.prune(retention, at), twin.prune(retention, at), "round {round}");
+            let at = AT.after(Duration::from_secs(dice.roll(2)));
+            let retention = dice.retention();
+            assert_eq!(store.prune(&retention, at), twin.prune(&retention, at), "round {round}");
         }
         assert_equal(store.as_mut(), twin.as_mut(), round);
     }
@@ -97,6 +98,7 @@ pub(super) fn random_changes_mean_the_same_as_in_memory(open: Open<'_>) {
 fn plain(verdict: &Verdict) -> Verdict {
     match verdict {
         Err(Refusal::NotWaiting(_)) => Err(Refusal::NotWaiting(EnvelopeId(0))),
+        Err(Refusal::UnknownPerson(_)) => Err(Refusal::UnknownPerson(PersonId(0))),
         verdict => verdict.clone(),
     }
 }
@@ -105,9 +107,13 @@ fn assert_equal(store: &mut dyn Store, twin: &mut dyn Store, round: u64) {
     assert_eq!(store.tally(), twin.tally(), "round {round}");
     assert_eq!(store.roster(), twin.roster(), "round {round}");
     assert_eq!(store.waiting(), twin.waiting(), "round {round}");
-    assert_eq!(store.dead_letters(5), twin.dead_letters(5), "round {round}");
+    let after = EnvelopeId((round * 3).cast_signed());
+    assert_eq!(store.dead_letters(after, 5), twin.dead_letters(after, 5), "round {round}");
+    assert_eq!(store.paused(), twin.paused(), "round {round}");
+    let thread = format!("thread {}", round % 4);
+    assert_eq!(store.thread(&thread, after, 20), twin.thread(&thread, after, 20), "round {round}");
     let person = PersonId(1 + (round % PEOPLE.cast_unsigned()).cast_signed());
-    assert_eq!(store.recover(person), twin.recover(person), "round {round}, person {person}");
+    assert_eq!(store.recover(person, AT), twin.recover(person, AT), "round {round}, person {person}");
     assert_eq!(store.state(person, "r"), twin.state(person, "r"), "round {round}, person {person}");
 }
 
@@ -133,7 +139,7 @@ impl Dice {
     /// A change that may use any field, for what waits in this store.
     fn change(&mut self, store: &mut dyn Store) -> Change {
         let person = PersonId(self.person());
-        let mail = store.recover(person).expect("the store can be read").waiting;
+        let mail = store.recover(person, AT).expect("the store can be read").waiting;
         let mut mail: Vec<_> = mail.into_iter().map(|waiting| waiting.delivery.envelope).collect();
         let mut change = Change { author: (self.roll(20) > 0).then_some(person), ..Change::default() };
         for _ in 0..self.roll(4) {
@@ -149,11 +155,9 @@ impl Dice {
         change.drafts = (0..self.roll(4)).map(|_| self.draft()).collect();
         match self.roll(60) {
             0 => change.clear = true,
-            1..=4 => {
-                let active: Vec<_> = (1..=PEOPLE).filter(|_| self.roll(4) > 0).collect();
-                let departure = if self.roll(2) == 0 { Departure::Keep } else { Departure::Purge };
-                change.roster = Change::sync(people(&active), departure).roster;
-            }
+            1..=4 => change.roster = Some(self.roster_change()),
+            6..=8 => change.paused.push((PersonId(self.person()), self.roll(2) == 0)),
+            9..=14 => return self.exhume(store),
             // Nothing else is wrong with it: which of two faults is told is nobody's promise.
             5 => {
                 let write = NamedWrite { name: "nobody".into(), bytes: vec![1] };
@@ -164,38 +168,72 @@ impl Dice {
         change
     }
 
+    fn roster_change(&mut self) -> RosterChange {
+        let some: Vec<_> = (1..=PEOPLE).filter(|_| self.roll(4) > 0).collect();
+        let departure = if self.roll(2) == 0 { Departure::Keep } else { Departure::Purge };
+        match self.roll(4) {
+            0 => RosterChange::Join(people(&some).people().cloned().collect()),
+            1 => RosterChange::Leave { people: some.into_iter().skip(2).map(PersonId).collect(), departure },
+            _ => RosterChange::Sync { target: people(&some), departure },
+        }
+    }
+
+    /// Redrives a dead letter, or forgets it, or tries to do so to one that is not there.
+    fn exhume(&mut self, store: &mut dyn Store) -> Change {
+        let mut dead = store.dead_letters(EnvelopeId(0), 20).expect("the store can be read");
+        let Some(letter) = self.pick(&mut dead) else {
+            return Change { exhumed: vec![EnvelopeId(1 + self.roll(300).cast_signed())], ..Change::default() };
+        };
+        let drafts = if self.roll(2) == 0 { vec![letter.delivery.envelope.draft.clone()] } else { Vec::new() };
+        let known = store.roster().expect("the store can be read");
+        let drafts = drafts.into_iter().filter(|draft| known.contains(draft.to)).collect();
+        Change { exhumed: vec![letter.delivery.id()], ..Change::send(drafts) }
+    }
+
+    fn retention(&mut self) -> Retention {
+        let mut keep = || Keep { age: Duration::from_secs(self.roll(2)), rows: self.roll(60) };
+        Retention { keys: keep(), dead_letters: keep(), history: keep(), quarantine: keep(), people: keep() }
+    }
+
     fn pick<T>(&mut self, from: &mut Vec<T>) -> Option<T> {
         let place = self.roll(from.len().max(1) as u64) as usize;
         (place < from.len()).then(|| from.swap_remove(place))
     }
 
     fn dispose(&mut self, change: &mut Change, envelope: &Envelope) {
-        let (id, key) = (envelope.id, envelope.draft.key.clone());
+        let (id, key, threaded) = (envelope.id, envelope.draft.key.clone(), envelope.draft.thread.is_some());
         let failure = RoutineFailure::new(FailureKind::Panicked, format!("for {id}"));
         match self.roll(12) {
             0 | 1 => {
                 let due = Timestamp::from_seconds(self.roll(5_000).cast_signed());
                 change.retried.push(Retry { id, attempt: 2 + self.roll(3) as u32, due, failure: Some(failure) });
             }
-            2 => change.buried.push(Burial { id, attempts: 3, failure, key }),
+            2 => change.buried.push(Burial { id, attempts: 3, failure, key, bytes: BYTES }),
+            3 if self.roll(2) == 0 => change.dropped.push(id),
             3 => change.removed.push(id),
             // Settled, and acknowledged besides: that cannot be.
             4 => {
                 change.removed.push(id);
-                change.settled.push(Settlement { id, routine: "r", key, reply: None });
+                change.settled.push(Settlement { id, routine: "r", key, reply: None, threaded, bytes: BYTES });
             }
             _ => {
                 let reply = Payload::encode(&self.roll(99)).expect("a number can be encoded");
                 let reply = (self.roll(2) == 0).then_some(reply);
-                change.settled.push(Settlement { id, routine: "r", key, reply });
+                change.settled.push(Settlement { id, routine: "r", key, reply, threaded, bytes: BYTES });
             }
         }
     }
 
     fn draft(&mut self) -> Draft {
-        let mut draft = draft(self.person()).priority(Priority::ALL[self.roll(4) as usize]);
+        let mut draft = draft(self.person()).priority(Priority::ALL[self.roll(5) as usize]);
         if self.roll(3) == 0 {
             draft = draft.key(format!("key {}", self.roll(200)));
+        }
+        if self.roll(4) == 0 {
+            draft = draft.thread(format!("thread {}", self.roll(4)));
+        }
+        if self.roll(6) == 0 {
+            draft = draft.from(self.person()).channel("chat").cooldown(Duration::from_secs(self.roll(3)));
         }
         if self.roll(5) == 0 {
             draft = draft.not_before(Timestamp::from_seconds(self.roll(5_000).cast_signed()));

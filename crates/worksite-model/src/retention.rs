@@ -1,0 +1,58 @@
+//! How long things are kept that nobody needs for going on: [`Retention`], by age and count, for every table that grows.
+
+use std::time::Duration;
+
+/// How much of one table is kept: nothing older than the one, and no more than the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// How long a row is kept.
+    pub age: Duration,
+    /// How many rows are kept, the newest.
+    pub rows: u64,
+}
+
+/// How long what has ended is kept. It is looked at every minute; a row may live that much longer. What still waits is
+/// never touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Idempotency keys, and the replies kept under them, counted from the acceptance. Default: 24 hours, 1,000,000.
+    pub keys: Keep,
+    /// Dead letters. Default: 30 days, 100,000.
+    pub dead_letters: Keep,
+    /// Envelopes of threads that have left their inboxes. Default: 30 days, 1,000,000.
+    pub history: Keep,
+    /// Rows that could not be read. Default: 90 days, 10,000.
+    pub quarantine: Keep,
+    /// People who left and have neither mail nor state. Default: 90 days, 100,000.
+    pub people: Keep,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |days: u64, rows| Keep { age: Duration::from_secs(days * 86_400), rows };
+        Self {
+            keys: days(1, 1_000_000),
+            dead_letters: days(30, 100_000),
+            history: days(30, 1_000_000),
+            quarantine: days(90, 10_000),
+            people: days(90, 100_000),
+        }
+    }
+}
+
+/// How many rows of each table were forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Idempotency keys.
+    pub keys: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Envelopes of threads.
+    pub history: u64,
+    /// Rows that could not be read.
+    pub quarantine: u64,
+    /// People.
+    pub people: u64,
+    /// Cooldowns that have passed.
+    pub cooldowns: u64,
+}
