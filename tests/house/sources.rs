@@ -90,7 +90,7 @@ fn actors_ask_only_the_room_below() {
             .filter(|line| !line.contains("persistence.send("))
             // Answers to whoever asked, through channels: they wait for nobody.
             .filter(|line| {
-                !["accepted", "answer", "replied", "asker", "closed", "quiet", "facts"]
+                !["accepted", "answer", "replied", "asker", "closed", "quiet", "rested", "facts"]
                     .iter()
                     .any(|channel| line.contains(&format!("{channel}.send(")))
             })

@@ -3,6 +3,7 @@
 //! A failing seed is printed as the command that repeats it. `WORKSITE_SEED` plays one seed; `cargo test --test simulation
 //! -- --ignored` plays thousands.
 
+mod operations;
 mod wounds;
 
 use std::path::Path;
