@@ -161,3 +161,64 @@ async fn the_file_stays_small_however_much_is_settled() {
     }
     assert_eq!(sizes[1], sizes[5], "{sizes:?}");
 }
+
+/// A file as the first release wrote it, with one of everything.
+fn first_release(plot: &Plot) {
+    let file = Connection::open(plot.path()).unwrap();
+    file.pragma_update(None, "journal_mode", "wal").unwrap();
+    file.execute_batch(include_str!("../../crates/worksite-store/migrations/0001_first.sql")).unwrap();
+    file.pragma_update(None, "application_id", 0x576F_726B).unwrap();
+    file.pragma_update(None, "user_version", 1).unwrap();
+    file.execute_batch(
+        "INSERT INTO people VALUES (1, 'ada', '', 1, 0, NULL), (2, 'grace', '', 1, 0, NULL), (9, 'gone', '', 0, 0, 5); \
+         UPDATE site SET last_envelope = 3, accepted = 3, buried = 1",
+    )
+    .unwrap();
+    let body = Payload::encode(&crate::site::Note("old".into())).unwrap();
+    let columns = "id, recipient, priority, attempt, accepted_at, key, thread, encoding, type, version, checksum, body";
+    let values = "VALUES (?1, ?2, 3, 1, 1000, ?3, 't', ?4, ?5, ?6, ?7, ?8";
+    for (id, table, more) in
+        [(1, "envelopes", ""), (2, "dead_letters", ", 2000, 'returned', 'no'"), (3, "envelopes", "")]
+    {
+        let extra = if more.is_empty() { "" } else { ", buried_at, failure, reason" };
+        let parameters = rusqlite::params![
+            id,
+            1 + id % 2,
+            format!("key {id}"),
+            body.encoding as i64,
+            body.type_name,
+            body.version,
+            body.checksum,
+            &body.body[..]
+        ];
+        file.execute(&format!("INSERT INTO {table} ({columns}{extra}) {values}{more})"), parameters).unwrap();
+        let fate = if table == "envelopes" { "waiting" } else { "buried" };
+        let sql = "INSERT INTO keys (key, envelope, accepted_at, fate) VALUES (?1, ?2, 1000, ?3)";
+        file.execute(sql, rusqlite::params![format!("key {id}"), id, fate]).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_older_file_is_brought_along_with_everything_in_it_and_a_copy_is_left() {
+    let plot = Plot::new();
+    first_release(&plot);
+    let error = Reader::open(plot.path()).unwrap_err();
+    assert!(matches!(error, worksite::store::OpenError::OlderSchema { found: 1, .. }), "{error}");
+    let site = plot.open_manual().await;
+    assert_eq!((site.roster().len(), site.message_count(2)), (2, 2));
+    let mail = site.drain(2, 9).await.unwrap();
+    assert_eq!(mail.iter().map(|mail| mail.id().0).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(mail[0].envelope.draft.payload.decode::<crate::site::Note>().unwrap().0, "old");
+    let thread = site.thread("t", EnvelopeId(0), 9).await.unwrap();
+    assert_eq!(thread.len(), 3, "threads that were written before there were threads");
+    assert_eq!(site.redrive(vec![EnvelopeId(2)]).await.unwrap()[0].id, EnvelopeId(4));
+    let known = site.send(note(1, "again").key("key 1")).await.unwrap();
+    assert_eq!((known.id, known.known), (EnvelopeId(1), true));
+    assert!(site.tally().await.unwrap().is_conserved());
+    site.send(note(1, "new lane").priority(Priority::Control)).await.unwrap();
+    site.shutdown().await;
+    let copy = Connection::open(format!("{}.before-schema-2", plot.path().display())).unwrap();
+    let version: i64 = copy.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    let kept: i64 = copy.query_row("SELECT count(*) FROM envelopes", [], |row| row.get(0)).unwrap();
+    assert_eq!((version, kept), (1, 2));
+}

@@ -34,6 +34,10 @@ pub enum Step {
     Quiesce,
     /// This person's worker crashes, as from a mistake of ours.
     CrashWorker(i64),
+    /// This person's worker rests.
+    Pause(i64),
+    /// This person's worker goes on.
+    Resume(i64),
 }
 
 /// What is in the mail of a scenario.
@@ -146,16 +150,27 @@ impl Scenario {
     pub fn generate(seed: u64, length: usize) -> Self {
         let mut dice = Dice { seed, rolls: 0 };
         let mut steps = vec![Step::Sync(vec![1, 2, 3, 4])];
+        // Rest is durable: who rested when an earlier life ended rests when the script is played again.
+        steps.extend((1..=4).map(Step::Resume));
         let mut number = 0;
         for _ in 0..length {
-            steps.push(match dice.roll(10) {
+            let step = match dice.roll(11) {
                 0 => Step::Sync((1..=4).filter(|_| dice.roll(4) > 0).collect()),
                 1 => Step::Wait(Duration::from_millis(dice.roll(5_000))),
                 2 => Step::Quiesce,
                 3 => Step::CrashWorker(1 + dice.roll(4) as i64),
-                4 => Step::SendTogether((0..1 + dice.roll(6)).map(|_| dice.draft(&mut number)).collect()),
+                4 => {
+                    // Nobody waits for somebody who rests: what is sent meanwhile is dealt with after the resumption.
+                    let person = 1 + dice.roll(4) as i64;
+                    steps.push(Step::Pause(person));
+                    steps.push(Step::Send((0..1 + dice.roll(6)).map(|_| dice.draft(&mut number)).collect()));
+                    steps.push(Step::Wait(Duration::from_millis(dice.roll(3_000))));
+                    Step::Resume(person)
+                }
+                5 => Step::SendTogether((0..1 + dice.roll(6)).map(|_| dice.draft(&mut number)).collect()),
                 _ => Step::Send((0..1 + dice.roll(6)).map(|_| dice.draft(&mut number)).collect()),
-            });
+            };
+            steps.push(step);
             // Mail to somebody who is away would be refused: in these scripts nobody writes in vain.
             if matches!(steps.last(), Some(Step::Sync(_))) {
                 steps.push(Step::Wait(Duration::from_millis(dice.roll(500))));
@@ -193,7 +208,7 @@ impl Dice {
             _ => Letter::Note(*number),
         };
         let draft = Draft::to(to, &letter).expect("a letter can be encoded").key(format!("letter {number}"));
-        let draft = draft.priority(Priority::ALL[self.roll(4) as usize]);
+        let draft = draft.priority(Priority::ALL[self.roll(5) as usize]);
         match self.roll(8) {
             0 => draft.not_before(crate::world::START.after(Duration::from_secs(self.roll(SCHEDULED_SECONDS)))),
             _ => draft,

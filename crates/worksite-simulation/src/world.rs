@@ -164,6 +164,8 @@ async fn play_step(runtime: &Runtime, step: &Step, trace: &Trace) -> Option<()> 
         Step::Wait(time) => tokio::time::sleep(*time).await,
         Step::Quiesce => return quiesce(runtime, trace).await,
         Step::CrashWorker(person) => runtime.crash_worker(*person),
+        Step::Pause(person) => until_done(|| runtime.pause(*person)).await?,
+        Step::Resume(person) => until_done(|| runtime.resume(*person)).await?,
     }
     Some(())
 }
@@ -174,6 +176,17 @@ async fn again<T, F: Future<Output = Result<T, SendError>>>(mut ask: impl FnMut(
         match ask().await {
             Ok(done) => return Some(done),
             Err(error) if is_fatal(&error) => return None,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
+        }
+    }
+}
+
+/// The same for what is asked of a desk.
+async fn until_done<F: Future<Output = Result<(), DeskError>>>(mut ask: impl FnMut() -> F) -> Option<()> {
+    loop {
+        match ask().await {
+            Ok(()) => return Some(()),
+            Err(error) if error.advice() != worksite_model::Advice::RetryLater => return None,
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
         }
     }
