@@ -23,7 +23,8 @@ pub fn line(effort: Effort, in_flight: usize) -> Line {
         _ => 240_000,
     };
     let messages = full / effort.divisor;
-    let pairs = (0..effort.repeats).map(|_| (ours(messages, in_flight), raw(messages, in_flight))).collect();
+    let shallow = Load { messages, in_flight, ..Load::default() };
+    let pairs = (0..effort.repeats).map(|_| (ours(shallow), raw(messages, in_flight))).collect();
     // One at a time, the target is a latency of at most one and a half raw commits.
     let target = match in_flight {
         1 => Some(Target::AtLeast(1.0 / 1.5)),
@@ -31,6 +32,83 @@ pub fn line(effort: Effort, in_flight: usize) -> Line {
         _ => None,
     };
     Line { name: format!("durable-{in_flight}"), unit: "messages/s", pairs, target }
+}
+
+/// What is asked of the house.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    messages: usize,
+    in_flight: usize,
+    /// Envelopes that wait in the same inboxes for tomorrow.
+    pending: usize,
+    /// Whether the messages take turns in four lanes.
+    mixed: bool,
+}
+
+/// The same work with 200,000 envelopes waiting in the same inboxes, against itself with none.
+pub fn backlog(effort: Effort) -> Line {
+    let shallow = Load { messages: 240_000 / effort.divisor, in_flight: 1024, ..Load::default() };
+    let deep = Load { pending: 200_000, ..shallow };
+    let pairs = (0..effort.repeats).map(|_| (ours(deep), ours(shallow))).collect();
+    Line { name: "backlog-200k".into(), unit: "messages/s", pairs, target: Some(Target::AtLeast(0.45)) }
+}
+
+/// The same work in four lanes, against itself in one.
+pub fn mixed(effort: Effort) -> Line {
+    let plain = Load { messages: 240_000 / effort.divisor, in_flight: 1024, ..Load::default() };
+    let mixed = Load { mixed: true, ..plain };
+    let pairs = (0..effort.repeats).map(|_| (ours(mixed), ours(plain))).collect();
+    Line { name: "mixed-priorities".into(), unit: "messages/s", pairs, target: None }
+}
+
+/// A thousand messages in one change, drained and acknowledged in another, against the same rows by rusqlite alone.
+pub fn bulk(effort: Effort) -> Line {
+    let messages = 400_000 / effort.divisor;
+    let pairs = (0..effort.repeats).map(|_| (ours_in_bulk(messages), raw_in_bulk(messages))).collect();
+    Line { name: "bulk-1000".into(), unit: "messages/s", pairs, target: None }
+}
+
+const BULK: usize = 1_000;
+
+fn ours_in_bulk(messages: usize) -> f64 {
+    let folder = tempfile::tempdir().expect("a folder for the site");
+    worksite::block_on(async {
+        let site = Worksite::open(folder.path().join("site.db")).await.expect("a site");
+        site.sync([Person::new(1, "worker")]).await.expect("a roster");
+        let work = Payload::encode(&Work("x".repeat(198))).expect("work can be encoded");
+        #[expect(clippy::disallowed_methods, reason = "this is the room that measures")]
+        let start = std::time::Instant::now();
+        for _ in 0..messages / BULK {
+            site.send_all((0..BULK).map(|_| Draft::of(1, work.clone())).collect()).await.expect("accepted");
+            let mail = site.drain(1, BULK).await.expect("drained");
+            let ids = mail.iter().map(|mail| mail.id()).collect();
+            assert_eq!(site.acknowledge(ids).await.expect("acknowledged"), BULK);
+        }
+        let took = start.elapsed();
+        site.shutdown().await;
+        rate(messages, took)
+    })
+}
+
+fn raw_in_bulk(messages: usize) -> f64 {
+    let folder = tempfile::tempdir().expect("a folder for the database");
+    let connection = raw_connection(&folder.path().join("raw.db"));
+    let work = vec![7_u8; 200];
+    let ((), took) = timed(|| {
+        for first in (0..messages).step_by(BULK) {
+            for sql in
+                ["INSERT INTO envelopes VALUES (?1, 1, ?2)", "DELETE FROM envelopes WHERE id = ?1 AND ?2 IS NOT NULL"]
+            {
+                connection.execute_batch("BEGIN IMMEDIATE").expect("begun");
+                let mut statement = connection.prepare_cached(sql).expect("sql");
+                for id in first..first + BULK {
+                    statement.execute(params![id as i64 + 1, work]).expect("written");
+                }
+                connection.execute_batch("COMMIT").expect("committed");
+            }
+        }
+    });
+    rate(messages, took)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,14 +142,21 @@ impl Routine for Worker {
     }
 }
 
-fn ours(messages: usize, in_flight: usize) -> f64 {
+fn ours(Load { messages, in_flight, pending, mixed }: Load) -> f64 {
     let folder = tempfile::tempdir().expect("a folder for the site");
     worksite::block_on(async {
         let site = Worksite::builder().routine(Worker).open(folder.path().join("site.db")).await.expect("a site");
         site.sync((0..PEOPLE).map(|id| Person::new(id, "worker"))).await.expect("a roster");
         let work = Payload::encode(&Work("x".repeat(198))).expect("work can be encoded");
         // Settled, and no reply was wanted: that answer comes after the commit that settled it.
-        let ask = |index: usize| site.ask::<()>(Draft::of(recipient(index), work.clone()));
+        let priority = |index: usize| if mixed { Priority::ALL[1 + index % 4] } else { Priority::Normal };
+        let ask = |index: usize| site.ask::<()>(Draft::of(recipient(index), work.clone()).priority(priority(index)));
+        let tomorrow = Clock::system().now().after(std::time::Duration::from_secs(86_400));
+        for first in (0..pending).step_by(BULK) {
+            let later =
+                (first..first + BULK).map(|index| Draft::of(recipient(index), work.clone()).not_before(tomorrow));
+            site.send_all(later.collect()).await.expect("accepted");
+        }
         for index in 0..PEOPLE as usize {
             let _awake = ask(index).await;
         }
