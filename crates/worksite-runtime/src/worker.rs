@@ -513,10 +513,11 @@ impl Worker {
         let directory = &self.house.directory;
         let held = matches!(self.doing, Doing::Held);
         let sleeping = if held { directory.waiting(self.person) } else { self.inbox.sleeping_count() };
-        if !self.manual && directory.report_sleeping(self.person, self.generation, sleeping) {
-            if let Some(supervisor) = self.supervisor.upgrade() {
-                supervisor.do_send(Rested);
-            }
+        if !self.manual
+            && directory.report_sleeping(self.person, self.generation, sleeping)
+            && let Some(supervisor) = self.supervisor.upgrade()
+        {
+            supervisor.do_send(Rested);
         }
     }
 
