@@ -81,6 +81,7 @@ impl Draft {
     }
 
     /// A draft of a payload that is encoded already.
+    #[inline]
     pub fn of(to: impl Into<PersonId>, payload: Payload) -> Self {
         Self {
             to: to.into(),

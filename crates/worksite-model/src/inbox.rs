@@ -30,6 +30,16 @@ struct Slot {
 pub struct Inbox {
     /// The highest id admitted so far.
     watermark: EnvelopeId,
+    /// The places; none while there is no envelope, because most inboxes are empty most of the time.
+    places: Option<Box<Places>>,
+    ageing: Ageing,
+    /// Whether only the control lane is taken.
+    resting: bool,
+}
+
+/// The places of envelopes.
+#[derive(Debug, Default)]
+struct Places {
     /// What may be taken now, by lane.
     lanes: [BTreeMap<Place, Delivery>; 5],
     /// What waits for its moment.
@@ -46,10 +56,18 @@ pub struct Inbox {
     now: Timestamp,
     /// Bytes of the bodies that are ready, later or out.
     bytes: usize,
-    ageing: Ageing,
-    /// Whether only the control lane is taken.
-    resting: bool,
 }
+
+static EMPTY: Places = Places {
+    lanes: [const { BTreeMap::new() }; 5],
+    later: BTreeMap::new(),
+    out: BTreeMap::new(),
+    leaving: BTreeMap::new(),
+    expiries: BTreeSet::new(),
+    floor: Timestamp::from_micros(i64::MIN),
+    now: Timestamp::from_micros(i64::MIN),
+    bytes: 0,
+};
 
 impl Inbox {
     /// The inbox as the store has it: all waiting deliveries in order of ids, and the highest id the store had given.
@@ -96,34 +114,34 @@ impl Inbox {
 
     /// How many envelopes wait to be taken, now or later. What is out does not count.
     pub fn message_count(&self) -> usize {
-        self.ready_count() + self.later.len()
+        self.ready_count() + self.places().later.len()
     }
 
     /// How many envelopes could be taken now.
     pub fn ready_count(&self) -> usize {
-        self.lanes.iter().map(BTreeMap::len).sum()
+        self.places().lanes.iter().map(BTreeMap::len).sum()
     }
 
     /// How many envelopes nobody takes now, whatever happens: their moment has not come, or only the control lane is
     /// taken.
     pub fn sleeping_count(&self) -> usize {
         let resting = if self.resting { self.ready_count() - self.lane(Priority::Control).len() } else { 0 };
-        self.later.len() + resting
+        self.places().later.len() + resting
     }
 
     /// How many envelopes were taken and are not acknowledged.
     pub fn out_count(&self) -> usize {
-        self.out.len()
+        self.places().out.len()
     }
 
     /// Bytes of the bodies that wait or are out.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.places().bytes
     }
 
     /// Whether nothing waits, nothing is out and nothing is leaving.
     pub fn is_idle(&self) -> bool {
-        self.message_count() == 0 && self.out.is_empty() && self.leaving.is_empty()
+        self.places().is_empty()
     }
 
     /// Takes only the control lane from now on, or all lanes again.
@@ -133,20 +151,21 @@ impl Inbox {
 
     /// Tells it the time: what has come due is ready, in the order of its moments.
     pub fn wake(&mut self, now: Timestamp) {
-        self.now = now;
-        while let Some(entry) = self.later.first_entry() {
+        let Some(places) = self.places.as_deref_mut() else { return };
+        places.now = now;
+        while let Some(entry) = places.later.first_entry() {
             if entry.key().0 > now {
                 break;
             }
             let slot = entry.remove();
-            self.make_ready(slot);
+            places.make_ready(slot);
         }
     }
 
     /// When the next waiting envelope comes due or expires, if any does.
     pub fn next_due(&self) -> Option<Timestamp> {
-        let due = self.later.first_key_value().map(|(place, _)| place.0);
-        let expiry = self.expiries.first().map(|place| place.0);
+        let due = self.places().later.first_key_value().map(|(place, _)| place.0);
+        let expiry = self.places().expiries.first().map(|place| place.0);
         due.into_iter().chain(expiry).min()
     }
 
@@ -158,9 +177,9 @@ impl Inbox {
     /// Takes the next envelope out.
     pub fn take(&mut self) -> Option<Delivery> {
         let lane = self.next_lane()?;
-        let ((since, id), delivery) = self.lanes[lane as usize].pop_first()?;
-        self.forget_expiry(&delivery);
-        self.out.insert(id, Slot { delivery: delivery.clone(), since });
+        let places = self.places.as_deref_mut()?;
+        let ((since, _), delivery) = places.lanes[lane as usize].pop_first()?;
+        places.hand_out(&delivery, since);
         Some(delivery)
     }
 
@@ -176,9 +195,9 @@ impl Inbox {
         }
         let mut drained = Vec::new();
         for (lane, place) in self.in_order(filter, limit) {
-            if let Some(delivery) = self.lanes[lane as usize].remove(&place) {
-                self.forget_expiry(&delivery);
-                self.out.insert(place.1, Slot { delivery: delivery.clone(), since: place.0 });
+            let places = self.places.get_or_insert_default();
+            if let Some(delivery) = places.lanes[lane as usize].remove(&place) {
+                places.hand_out(&delivery, place.0);
                 drained.push(delivery);
             }
         }
@@ -193,8 +212,8 @@ impl Inbox {
 
     /// The ids of all that wait, ready or later, and are meant; what is out is not among them. In order of ids.
     pub fn waiting(&self, filter: &Filter) -> Vec<EnvelopeId> {
-        let ready = self.lanes.iter().flat_map(BTreeMap::values);
-        let all = ready.chain(self.later.values().map(|slot| &slot.delivery));
+        let ready = self.places().lanes.iter().flat_map(BTreeMap::values);
+        let all = ready.chain(self.places().later.values().map(|slot| &slot.delivery));
         let mut ids: Vec<_> = all.filter(|delivery| filter.matches(&delivery.envelope)).map(Delivery::id).collect();
         ids.sort_unstable();
         ids
@@ -207,16 +226,20 @@ impl Inbox {
 
     /// Forgets envelopes that the store no longer has. Unknown ids are ignored.
     pub fn acknowledge(&mut self, ids: &[EnvelopeId]) {
+        let Some(places) = self.places.as_deref_mut() else { return };
         let mut waiting = BTreeSet::new();
         for id in ids {
-            match self.out.remove(id) {
-                Some(slot) => self.bytes -= slot.delivery.envelope.draft.payload.len(),
-                None if self.leaving.remove(id).is_some() => {}
+            match places.out.remove(id) {
+                Some(slot) => places.bytes -= slot.delivery.envelope.draft.payload.len(),
+                None if places.leaving.remove(id).is_some() => {}
                 None => drop(waiting.insert(*id)),
             }
         }
         if !waiting.is_empty() {
-            self.forget_waiting(&waiting);
+            places.forget_waiting(&waiting);
+        }
+        if places.is_empty() {
+            self.places = None;
         }
     }
 
@@ -230,31 +253,32 @@ impl Inbox {
 
     /// What was taken and is not acknowledged, in order of ids.
     pub fn out(&self) -> impl ExactSizeIterator<Item = &Delivery> {
-        self.out.values().map(|slot| &slot.delivery)
+        self.places().out.values().map(|slot| &slot.delivery)
     }
 
     /// Takes what has expired by now, up to so many, out of the lanes; it is leaving until that is durable.
     pub fn expire(&mut self, limit: usize) -> Vec<Delivery> {
-        let now = self.now;
-        let expired: BTreeSet<_> =
-            self.expiries.iter().take_while(|place| place.0 <= now).take(limit).copied().collect();
+        let Some(places) = self.places.as_deref_mut() else { return Vec::new() };
+        let mut expired = BTreeSet::new();
+        while expired.len() < limit && places.expiries.first().is_some_and(|place| place.0 <= places.now) {
+            expired.extend(places.expiries.pop_first().map(|place| place.1));
+        }
         if expired.is_empty() {
             return Vec::new();
         }
-        let ids = expired.iter().map(|place| place.1).collect();
-        self.expiries.retain(|place| !expired.contains(place));
-        self.take_waiting(&ids).into_iter().map(|slot| self.leave(slot)).collect()
+        places.take_waiting(&expired).into_iter().map(|slot| places.leave(slot)).collect()
     }
 
     /// Takes what a full inbox has too much, the oldest of the lowest lane first, and the control lane never; it is
     /// leaving until that is durable. What is out cannot go, and counts.
     pub fn overflow(&mut self, policy: &InboxPolicy) -> Vec<EnvelopeId> {
         let mut gone = Vec::new();
+        let Some(places) = self.places.as_deref_mut() else { return gone };
         for priority in Priority::ALL.into_iter().rev().filter(|priority| *priority < Priority::Control) {
-            while self.is_over(policy) {
-                let Some(((since, id), delivery)) = self.lanes[priority as usize].pop_first() else { break };
-                self.forget_expiry(&delivery);
-                self.leave(Slot { delivery, since });
+            while places.is_over(policy) {
+                let Some(((since, id), delivery)) = places.lanes[priority as usize].pop_first() else { break };
+                places.forget_expiry(&delivery);
+                places.leave(Slot { delivery, since });
                 gone.push(id);
             }
         }
@@ -263,23 +287,24 @@ impl Inbox {
 
     /// Lets what was leaving wait again: it could not be written that it goes.
     pub fn stay(&mut self) {
-        for (_, slot) in std::mem::take(&mut self.leaving) {
-            self.bytes += slot.delivery.envelope.draft.payload.len();
-            self.place(slot, None);
+        let Some(places) = self.places.as_deref_mut() else { return };
+        for (_, slot) in std::mem::take(&mut places.leaving) {
+            places.bytes += slot.delivery.envelope.draft.payload.len();
+            places.place(slot, None);
         }
     }
 
-    fn is_over(&self, policy: &InboxPolicy) -> bool {
-        let envelopes = self.message_count() + self.out.len();
-        envelopes > policy.envelopes_max || (envelopes > 1 && self.bytes > policy.bytes_max)
+    fn places(&self) -> &Places {
+        self.places.as_deref().unwrap_or(&EMPTY)
     }
 
     fn lane(&self, priority: Priority) -> &BTreeMap<Place, Delivery> {
-        &self.lanes[priority as usize]
+        &self.places().lanes[priority as usize]
     }
 
     /// The lane whose first envelope is next: with ageing, the one that has climbed highest, and of equals the oldest.
     fn next_lane(&self) -> Option<Priority> {
+        let now = self.places.as_deref()?.now;
         if self.resting {
             return (!self.lane(Priority::Control).is_empty()).then_some(Priority::Control);
         }
@@ -288,7 +313,7 @@ impl Inbox {
             Ageing::Never => filled.next(),
             ageing => filled.max_by_key(|priority| {
                 let place = self.lane(*priority).keys().next().copied().unwrap_or_default();
-                (ageing.lane(*priority, place.0, self.now), Reverse(place))
+                (ageing.lane(*priority, place.0, now), Reverse(place))
             }),
         }
     }
@@ -304,23 +329,46 @@ impl Inbox {
             return meant.take(limit).collect();
         }
         let mut meant: Vec<_> = meant.collect();
-        meant.sort_by_key(|(priority, place)| (Reverse(self.ageing.lane(*priority, place.0, self.now)), *place));
+        let now = self.places().now;
+        meant.sort_by_key(|(priority, place)| (Reverse(self.ageing.lane(*priority, place.0, now)), *place));
         meant.truncate(limit);
         meant
     }
 
     /// Lets a delivery in: it gets its place in its lane for good, and waits for its moment if it has one.
     fn enter(&mut self, delivery: Delivery, due: Option<Timestamp>) {
+        let places = self.places.get_or_insert_default();
         let accepted_at = delivery.envelope.accepted_at;
         let since = match delivery.envelope.draft.not_before {
             Some(moment) => moment.max(accepted_at),
             None => {
-                self.floor = self.floor.max(accepted_at);
-                self.floor
+                places.floor = places.floor.max(accepted_at);
+                places.floor
             }
         };
-        self.bytes += delivery.envelope.draft.payload.len();
-        self.place(Slot { delivery, since }, due);
+        places.bytes += delivery.envelope.draft.payload.len();
+        places.place(Slot { delivery, since }, due);
+    }
+
+    fn return_out(&mut self, id: EnvelopeId, change: impl FnOnce(Slot) -> (Slot, Option<Timestamp>)) -> bool {
+        let Some(places) = self.places.as_deref_mut() else { return false };
+        let Some(slot) = places.out.remove(&id) else { return false };
+        let (slot, due) = change(slot);
+        places.place(slot, due);
+        true
+    }
+}
+
+impl Places {
+    fn is_empty(&self) -> bool {
+        let ready = self.lanes.iter().any(|lane| !lane.is_empty());
+        !ready && self.later.is_empty() && self.out.is_empty() && self.leaving.is_empty()
+    }
+
+    fn is_over(&self, policy: &InboxPolicy) -> bool {
+        let ready: usize = self.lanes.iter().map(BTreeMap::len).sum();
+        let envelopes = ready + self.later.len() + self.out.len();
+        envelopes > policy.envelopes_max || (envelopes > 1 && self.bytes > policy.bytes_max)
     }
 
     fn place(&mut self, slot: Slot, due: Option<Timestamp>) {
@@ -337,11 +385,9 @@ impl Inbox {
         self.lanes[delivery.envelope.draft.priority as usize].insert((since, delivery.id()), delivery);
     }
 
-    fn return_out(&mut self, id: EnvelopeId, change: impl FnOnce(Slot) -> (Slot, Option<Timestamp>)) -> bool {
-        let Some(slot) = self.out.remove(&id) else { return false };
-        let (slot, due) = change(slot);
-        self.place(slot, due);
-        true
+    fn hand_out(&mut self, delivery: &Delivery, since: Timestamp) {
+        self.forget_expiry(delivery);
+        self.out.insert(delivery.id(), Slot { delivery: delivery.clone(), since });
     }
 
     fn forget_expiry(&mut self, delivery: &Delivery) {
@@ -370,8 +416,7 @@ impl Inbox {
         for lane in &mut self.lanes {
             let places: Vec<_> = lane.keys().filter(|place| ids.contains(&place.1)).copied().collect();
             for place in places {
-                let delivery = lane.remove(&place);
-                taken.extend(delivery.map(|delivery| Slot { delivery, since: place.0 }));
+                taken.extend(lane.remove(&place).map(|delivery| Slot { delivery, since: place.0 }));
             }
         }
         let places: Vec<_> = self.later.keys().filter(|place| ids.contains(&place.1)).copied().collect();

@@ -61,6 +61,9 @@ pub use store::{
     ThreadEntry, Verdict, Waiting,
 };
 
+mod id_map;
+pub use id_map::{IdHasher, IdMap};
+
 mod retention;
 pub use retention::{Keep, Pruned, Retention};
 

@@ -111,6 +111,7 @@ impl Performed {
     }
 
     /// A delivery that ended so and wants nothing written.
+    #[inline]
     pub fn ended(outcome: Outcome) -> Self {
         Self {
             ended: Ok(outcome),

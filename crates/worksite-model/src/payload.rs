@@ -8,12 +8,21 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use thiserror::Error;
 
 /// The most bytes a decoder may claim for one value: a fence against damaged lengths, not a quota.
 pub const DECODED_BYTES_MAX: usize = 1 << 30;
+
+/// The largest buffer a thread keeps for encoding.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Where values are encoded before their length is known: bytes are allocated once, at their length.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// How a body's bytes are to be read. The number is written to files and never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,13 +117,23 @@ impl Payload {
     /// # Errors
     /// [`PayloadError::Unencodable`] when serde or the encoding refuses the value.
     pub fn encode<T: Durable>(value: &T) -> Result<Self, PayloadError> {
-        let body = match T::ENCODING {
+        // Taken, not borrowed: the value's own code may encode something, too.
+        let mut scratch = SCRATCH.take();
+        scratch.clear();
+        let encoded = match T::ENCODING {
             Encoding::Bincode => {
-                bincode::serde::encode_to_vec(value, bincode::config::standard()).map_err(unencodable::<T>)?
+                bincode::serde::encode_into_std_write(value, &mut scratch, bincode::config::standard())
+                    .map(drop)
+                    .map_err(unencodable::<T>)
             }
-            Encoding::Json => serde_json::to_vec(value).map_err(unencodable::<T>)?,
+            Encoding::Json => serde_json::to_writer(&mut scratch, value).map_err(unencodable::<T>),
         };
-        Ok(Self::from_body(T::ENCODING, Cow::Borrowed(T::TYPE), T::VERSION, body.into()))
+        let payload =
+            encoded.map(|()| Self::from_body(T::ENCODING, Cow::Borrowed(T::TYPE), T::VERSION, scratch[..].into()));
+        if scratch.capacity() <= SCRATCH_BYTES_MAX {
+            SCRATCH.set(scratch);
+        }
+        payload
     }
 
     /// Puts the checked envelope around bytes that are encoded already.

@@ -10,7 +10,6 @@ use crate::{
 };
 use std::any::Any;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -114,6 +113,7 @@ pub struct Turn<S> {
 
 impl<S> Turn<S> {
     /// Opens a turn: for tests of a routine alone; in the house the worker does it.
+    #[inline]
     pub fn new(state: Box<S>, delivery: Delivery, occasion: Occasion) -> Self {
         Self { state, delivery, occasion, performed: Performed::ended(Outcome::Done) }
     }
@@ -177,6 +177,7 @@ impl<S> Turn<S> {
         self.performed.writes.push(NamedWrite { name: name.into(), bytes: bytes.into() });
     }
 
+    #[inline(always)]
     fn close(self, ended: Ended) -> (Box<S>, Performed) {
         (self.state, Performed { ended, ..self.performed })
     }
@@ -295,6 +296,7 @@ impl<R: AsyncRoutine> AnyRoutine for Asynchronous<R> {
 
 type OpenedTurn<S, M> = Result<(M, Turn<S>), (LiveState, PayloadError)>;
 
+#[inline(always)]
 fn open_turn<S: Durable, M: Durable>(state: LiveState, delivery: Delivery, occasion: Occasion) -> OpenedTurn<S, M> {
     let state = match state.downcast::<S>() {
         Ok(state) => state,
@@ -325,8 +327,8 @@ fn save<S: Durable>(state: &LiveState) -> Result<Option<Payload>, PayloadError> 
 #[derive(Default, Clone)]
 pub struct Registry {
     routines: Vec<Arc<dyn AnyRoutine>>,
-    by_type: HashMap<&'static str, usize>,
-    by_name: HashMap<&'static str, usize>,
+    by_type: Vec<(&'static str, usize)>,
+    by_name: Vec<(&'static str, usize)>,
 }
 
 impl Registry {
@@ -348,12 +350,15 @@ impl Registry {
 
     fn add_any(&mut self, routine: Arc<dyn AnyRoutine>) -> Result<(), RegistryError> {
         let (name, message_type) = (routine.name(), routine.message_type());
-        if self.by_name.contains_key(name) {
+        if self.place(name).is_some() {
             return Err(RegistryError::NameTaken { name });
         }
-        self.by_name.insert(name, self.routines.len());
+        let place = self.routines.len();
+        insert(&mut self.by_name, name, place);
         // Two routines may take one type: then a draft must name the routine, and the type alone finds the first.
-        self.by_type.entry(message_type).or_insert(self.routines.len());
+        if find(&self.by_type, message_type).is_none() {
+            insert(&mut self.by_type, message_type, place);
+        }
         self.routines.push(routine);
         Ok(())
     }
@@ -366,8 +371,8 @@ impl Registry {
     /// The place of the routine this draft is for: the one it names, or the first that takes its type.
     pub fn find(&self, draft: &Draft) -> Option<usize> {
         match &draft.routine {
-            Some(name) => self.by_name.get(name.as_ref()).copied(),
-            None => self.by_type.get(draft.payload.type_name.as_ref()).copied(),
+            Some(name) => self.place(name),
+            None => find(&self.by_type, &draft.payload.type_name),
         }
     }
 
@@ -378,13 +383,29 @@ impl Registry {
 
     /// The place of the routine with this name.
     pub fn place(&self, name: &str) -> Option<usize> {
-        self.by_name.get(name).copied()
+        find(&self.by_name, name)
     }
 
     /// How many routines there are.
     pub fn len(&self) -> usize {
         self.routines.len()
     }
+}
+
+/// A site has few routines: a sorted list is found in faster than a hash is made.
+fn find(list: &[(&'static str, usize)], name: &str) -> Option<usize> {
+    let place = list.binary_search_by(|(known, _)| order(known, name)).ok()?;
+    Some(list[place].1)
+}
+
+fn insert(list: &mut Vec<(&'static str, usize)>, name: &'static str, routine: usize) {
+    let place = list.partition_point(|(known, _)| order(known, name).is_lt());
+    list.insert(place, (name, routine));
+}
+
+/// Lengths first: they are at hand, and tell most names apart.
+fn order(one: &str, other: &str) -> std::cmp::Ordering {
+    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }
 
 impl std::fmt::Debug for Registry {

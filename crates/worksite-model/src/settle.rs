@@ -27,11 +27,12 @@ pub struct Settling<'a> {
 
 /// Turns performed deliveries, and the state they left, into one change.
 pub fn settle(settling: &Settling<'_>, performed: Vec<(Delivery, Performed)>, state: Option<StateWrite>) -> Change {
-    let mut change = Change { author: Some(settling.person), ..Change::default() };
+    let mut change =
+        Change { author: Some(settling.person), settled: Vec::with_capacity(performed.len()), ..Change::default() };
     for (delivery, performed) in performed {
         settling.add(&mut change, &delivery, performed);
     }
-    change.states.extend(state);
+    change.states = state.into_iter().collect();
     change
 }
 

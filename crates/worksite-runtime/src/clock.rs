@@ -17,7 +17,9 @@ impl Clock {
             #[expect(clippy::disallowed_methods, reason = "this is the clock")]
             let now = std::time::SystemTime::now();
             let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+            // Not `as_micros`, which divides 128 bits: this is read several times a message.
+            let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+            Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(i64::from(since.subsec_micros())))
         }))
     }
 

@@ -5,15 +5,15 @@
 //! here before the change is proposed, so that the bound holds however many senders there are, and *released* when the
 //! envelope has left the inbox, or was never accepted.
 
+use crate::parcel::DeliverVolatile;
 use crate::status::{InboxReport, Status, Tenure, WorkerHandle};
 use crate::worker::Worker;
-use actix::Addr;
-use std::collections::HashMap;
+use actix::{Addr, Handler, Message};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use worksite_model::{
-    Draft, InboxPolicy, Limits, Overflow, Person, PersonId, Priority, Registry, Rejection, Roster, RosterDifference,
-    law,
+    Draft, IdMap, InboxPolicy, Limits, Overflow, Person, PersonId, Priority, Registry, Rejection, Roster,
+    RosterDifference, law,
 };
 
 /// A worker's seat: present for everybody who is active, or has mail waiting for a return.
@@ -109,7 +109,7 @@ pub(crate) struct Directory {
     setting: Setting,
     /// The policies in use; most people share one.
     policies: RwLock<Vec<Arc<InboxPolicy>>>,
-    desks: RwLock<HashMap<PersonId, Desk>>,
+    desks: RwLock<IdMap<PersonId, Desk>>,
     roster: RwLock<Roster>,
     /// Envelopes waiting for active people whose workers have routines: none left means the house is quiet.
     due: AtomicUsize,
@@ -298,7 +298,7 @@ impl Directory {
         for (place, draft) in drafts.iter().enumerate() {
             let refused = match addressable(&desks, draft, registry) {
                 Err(rejection) => NoPlace::Rejected(rejection),
-                Ok(desk) => match self.reserve_one(desk, draft, limits, has_waited) {
+                Ok((desk, _)) => match self.reserve_one(desk, draft, limits, has_waited) {
                     Ok(()) => continue,
                     Err(limit) => NoPlace::Full { draft: place, limit, overflow: desk.policy.overflow },
                 },
@@ -360,7 +360,7 @@ impl Directory {
         self.release(drafts.into_iter().map(|draft| (draft.to, draft.payload.len())));
     }
 
-    fn release_one(&self, desks: &HashMap<PersonId, Desk>, person: PersonId, bytes: usize) {
+    fn release_one(&self, desks: &IdMap<PersonId, Desk>, person: PersonId, bytes: usize) {
         if let Some(desk) = desks.get(&person) {
             self.give_back(desk, person, bytes);
         }
@@ -471,36 +471,54 @@ impl Directory {
         self.read().get(&person).is_some_and(|desk| desk.active && desk.is_over())
     }
 
-    /// Where the recipient of a volatile draft sits; nobody when the worker sleeps.
-    pub(crate) fn volatile_recipient(
+    /// Hands a volatile draft to its recipient's worker; gives it back when the worker sleeps, or with the reason why it
+    /// can never be delivered.
+    pub(crate) fn deliver_volatile(
         &self,
-        draft: &Draft,
+        draft: Draft,
         registry: &Registry,
-    ) -> Result<Option<Addr<Worker>>, Rejection> {
+    ) -> Result<Option<DeliverVolatile>, Box<(Rejection, Draft)>> {
         let desks = self.read();
-        let desk = addressable(&desks, draft, registry)?;
-        if desk.manual {
-            return Err(Rejection::Refused("a manual worker takes no volatile drafts".into()));
-        }
-        if registry.find(draft).and_then(|place| registry.get(place)).is_some_and(|routine| routine.is_async()) {
-            return Err(Rejection::Refused("an asynchronous routine takes durable drafts only".into()));
-        }
+        let (desk, routine) = match volatile_desk(&desks, &draft, registry) {
+            Ok(found) => found,
+            Err(rejection) => return Err(Box::new((rejection, draft))),
+        };
         desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
-        Ok(desk.address.clone())
+        let delivery = DeliverVolatile::new(draft, routine);
+        match &desk.address {
+            Some(worker) => worker.do_send(delivery),
+            None => return Ok(Some(delivery)),
+        }
+        Ok(None)
     }
 
-    /// The worker awake for this person, which has something to do now.
-    pub(crate) fn address(&self, person: PersonId) -> Option<Addr<Worker>> {
+    /// Tells the worker awake for this person, which has something to do now; false when there is none. Under the lock,
+    /// because to clone an address costs two allocations.
+    pub(crate) fn tell<M>(&self, person: PersonId, message: impl FnOnce() -> M) -> bool
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Worker: Handler<M>,
+    {
         let desks = self.read();
-        let desk = desks.get(&person)?;
+        let Some(desk) = desks.get(&person) else { return false };
         desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
-        desk.address.clone()
+        desk.address.as_ref().is_some_and(|worker| {
+            worker.do_send(message());
+            true
+        })
     }
 
-    /// The worker awake for this person, if it is the one of this generation.
-    pub(crate) fn address_of(&self, person: PersonId, generation: u32) -> Option<Addr<Worker>> {
+    /// Tells the worker of this generation, if it is still the one that sits there.
+    pub(crate) fn tell_generation<M>(&self, person: PersonId, generation: u32, message: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Worker: Handler<M>,
+    {
         let desks = self.read();
-        desks.get(&person).filter(|desk| desk.generation == generation)?.address.clone()
+        let desk = desks.get(&person).filter(|desk| desk.generation == generation);
+        if let Some(worker) = desk.and_then(|desk| desk.address.as_ref()) {
+            worker.do_send(message);
+        }
     }
 
     /// Seats a worker, unless one sits there or the person is not active.
@@ -626,28 +644,46 @@ impl Directory {
     }
 
     // A panic elsewhere leaves the maps whole: every write to them is a single operation.
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<PersonId, Desk>> {
+    fn read(&self) -> RwLockReadGuard<'_, IdMap<PersonId, Desk>> {
         self.desks.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<PersonId, Desk>> {
+    fn write(&self) -> RwLockWriteGuard<'_, IdMap<PersonId, Desk>> {
         self.desks.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The desk a draft is for, if the person is active and a routine, or the application, takes it.
-fn addressable<'a>(
-    desks: &'a HashMap<PersonId, Desk>,
+/// The desk a volatile draft is for, and the place of the routine that performs it, if somebody there does.
+fn volatile_desk<'a>(
+    desks: &'a IdMap<PersonId, Desk>,
     draft: &Draft,
     registry: &Registry,
-) -> Result<&'a Desk, Rejection> {
-    let desk =
-        desks.get(&draft.to).filter(|desk| desk.active && !desk.leaving).ok_or(Rejection::UnknownPerson(draft.to))?;
-    if !desk.manual && registry.find(draft).is_none() {
-        return Err(Rejection::NoRoutine {
-            type_name: draft.payload.type_name.to_string(),
-            routine: draft.routine.as_ref().map(ToString::to_string),
-        });
+) -> Result<(&'a Desk, usize), Rejection> {
+    let (desk, routine) = addressable(desks, draft, registry)?;
+    let Some(place) = routine else {
+        return Err(Rejection::Refused("a manual worker takes no volatile drafts".into()));
+    };
+    if registry.get(place).is_some_and(|routine| routine.is_async()) {
+        return Err(Rejection::Refused("an asynchronous routine takes durable drafts only".into()));
     }
-    Ok(desk)
+    Ok((desk, place))
+}
+
+/// The desk a draft is for, and the place of the routine that takes it, none when the application does; if the person is
+/// active and somebody takes it.
+fn addressable<'a>(
+    desks: &'a IdMap<PersonId, Desk>,
+    draft: &Draft,
+    registry: &Registry,
+) -> Result<(&'a Desk, Option<usize>), Rejection> {
+    let desk = desks.get(&draft.to).filter(|desk| desk.active && !desk.leaving);
+    let desk = desk.ok_or(Rejection::UnknownPerson(draft.to))?;
+    if desk.manual {
+        return Ok((desk, None));
+    }
+    let place = registry.find(draft).ok_or_else(|| Rejection::NoRoutine {
+        type_name: draft.payload.type_name.to_string(),
+        routine: draft.routine.as_ref().map(ToString::to_string),
+    })?;
+    Ok((desk, Some(place)))
 }

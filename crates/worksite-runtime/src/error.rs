@@ -100,7 +100,8 @@ pub enum AskError {
     /// The answer is of another type than the one asked for.
     #[error("the answer cannot be read: {0}")]
     Payload(#[from] PayloadError),
-    /// The house closed before the answer came; the message is durable. Ask again under the same key after reopening.
+    /// The house closed before the answer came; the message may be durable. Ask again under the same key after reopening:
+    /// that does nothing twice.
     #[error("the house closed before the answer came")]
     Stopped,
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use worksite_model::{
     AnyRoutine, Delivery, Draft, FailureKind, LiveState, Occasion, Overflow, Payload, Performance, Performed, PersonId,
-    RoutineFailure, accept, chance,
+    RoutineFailure, Timestamp, accept, chance,
 };
 
 /// What became of an activation's deliveries.
@@ -35,9 +35,9 @@ pub(crate) struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    fn occasion(&self, delivery: &Delivery) -> Occasion {
+    fn occasion(&self, delivery: &Delivery, now: Timestamp) -> Occasion {
         let place = [self.person.0, delivery.id().0, i64::from(delivery.attempt)];
-        Occasion { person: self.person, now: self.house.clock.now(), chance: chance(self.house.seed, &place) }
+        Occasion { person: self.person, now, chance: chance(self.house.seed, &place) }
     }
 
     /// Performs deliveries of a synchronous routine, in order.
@@ -61,17 +61,34 @@ impl Desk<'_> {
         Executed::Settle { performed, state: Some(state) }
     }
 
-    /// Performs one delivery of a synchronous routine inside the fence.
+    /// Performs one delivery of a synchronous routine inside the fence, and looks how long it took.
     fn perform(&self, state: LiveState, delivery: &Delivery) -> (Option<LiveState>, Performed) {
-        if let Some(expired) = self.expired(delivery) {
+        let now = self.house.clock.now();
+        let (state, mut performed) = self.perform_untimed(state, delivery, now);
+        performed.took = self.house.clock.now().since(now);
+        let limit = self.time_max();
+        if performed.is_done() && performed.took > limit {
+            self.house.directory.release_drafts(&performed.drafts);
+            return (state, Performed::failed(too_long(performed.took, limit)));
+        }
+        (state, performed)
+    }
+
+    /// Performs one delivery of a synchronous routine inside the fence.
+    pub(crate) fn perform_untimed(
+        &self,
+        state: LiveState,
+        delivery: &Delivery,
+        now: Timestamp,
+    ) -> (Option<LiveState>, Performed) {
+        if let Some(expired) = expired(delivery, now) {
             return (Some(state), expired);
         }
-        let occasion = self.occasion(delivery);
+        let occasion = self.occasion(delivery, now);
         let routine = self.routine.clone();
         let ended = catch_unwind(AssertUnwindSafe(|| routine.perform(state, delivery.clone(), occasion)));
-        let took = self.house.clock.now().since(occasion.now);
         match ended {
-            Ok(Performance::Ended(state, performed)) => (Some(state), self.inspect(Performed { took, ..performed })),
+            Ok(Performance::Ended(state, performed)) => (Some(state), self.inspect(performed)),
             Ok(Performance::Running(_)) => unreachable!("a synchronous routine ends at once"),
             Err(panic) => (None, Performed::failed(panicked(panic.as_ref()))),
         }
@@ -83,8 +100,8 @@ impl Desk<'_> {
         state: LiveState,
         delivery: Delivery,
     ) -> impl Future<Output = (Delivery, Option<LiveState>, Performed)> + 'static {
-        let expired = self.expired(&delivery);
-        let occasion = self.occasion(&delivery);
+        let now = self.house.clock.now();
+        let (expired, occasion) = (expired(&delivery, now), self.occasion(&delivery, now));
         let (routine, clock) = (self.routine.clone(), self.house.clock.clone());
         let limit = self.time_max();
         async move {
@@ -108,21 +125,11 @@ impl Desk<'_> {
         }
     }
 
-    fn expired(&self, delivery: &Delivery) -> Option<Performed> {
-        let expiry = delivery.envelope.draft.expires_at.filter(|expiry| *expiry <= self.house.clock.now())?;
-        let reason = format!("it was of no use after {} µs", expiry.as_micros());
-        Some(Performed::failed(RoutineFailure::new(FailureKind::Expired, reason)))
-    }
-
-    /// Looks at what a delivery that is done wants: its time, and whether what it sent can be sent. Reserves places
+    /// Looks at what a delivery that is done wants: whether what it sent can be sent. Reserves places
     /// in the recipients' inboxes; they are released when the change fails.
     pub(crate) fn inspect(&self, mut performed: Performed) -> Performed {
         if !performed.is_done() {
             return performed;
-        }
-        let limit = self.time_max();
-        if performed.took > limit {
-            return Performed::failed(too_long(performed.took, limit));
         }
         match self.reserve(&mut performed.drafts) {
             Ok(()) => performed,
@@ -181,6 +188,12 @@ impl Desk<'_> {
         }
         Ok(saved)
     }
+}
+
+fn expired(delivery: &Delivery, now: Timestamp) -> Option<Performed> {
+    let expiry = delivery.envelope.draft.expires_at.filter(|expiry| *expiry <= now)?;
+    let reason = format!("it was of no use after {} µs", expiry.as_micros());
+    Some(Performed::failed(RoutineFailure::new(FailureKind::Expired, reason)))
 }
 
 fn too_long(took: Duration, limit: Duration) -> RoutineFailure {

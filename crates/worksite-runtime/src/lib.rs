@@ -22,6 +22,8 @@ mod worker;
 
 mod memory;
 
+mod parcel;
+
 mod status;
 pub use status::{InboxReport, Status, WorkerHandle};
 

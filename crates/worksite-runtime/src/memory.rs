@@ -5,49 +5,83 @@ use worksite_model::{LiveState, Payload};
 /// A routine's state in memory.
 pub(crate) enum Memory {
     /// As it was stored; not decoded yet.
-    Stored(Payload),
+    Stored(Box<Payload>),
     /// Decoded; `dirty` when it holds volatile changes that no commit has written.
     Live { state: LiveState, dirty: bool },
     /// Spoilt by a turn that did not count: to be read again.
     Spoilt,
 }
 
-/// Routine states by the routine's place in the registry. There are few: a list is quicker than a map, and smaller.
+/// Routine states by the routine's place in the registry. Nearly every worker has one, and there are many workers: so the
+/// first stands here, and only more of them take room elsewhere.
 #[derive(Default)]
-pub(crate) struct Memories(Vec<(usize, Memory)>);
+pub(crate) enum Memories {
+    #[default]
+    None,
+    One(usize, Memory),
+    Many(Vec<(usize, Memory)>),
+}
 
 impl Memories {
     /// What the store had.
     pub(crate) fn recovered(stored: impl Iterator<Item = (usize, Payload)>) -> Self {
-        Self(stored.map(|(place, payload)| (place, Memory::Stored(payload))).collect())
+        let mut memories = Self::None;
+        stored.for_each(|(place, payload)| memories.put(place, Memory::Stored(Box::new(payload))));
+        memories
     }
 
     /// Takes a routine's state out; none when it has none yet.
     pub(crate) fn take(&mut self, place: usize) -> Option<Memory> {
-        let index = self.0.iter().position(|(known, _)| *known == place)?;
-        Some(self.0.swap_remove(index).1)
+        match self {
+            Self::One(known, _) if *known == place => match std::mem::take(self) {
+                Self::One(_, memory) => Some(memory),
+                _ => None,
+            },
+            Self::Many(many) => {
+                let index = many.iter().position(|(known, _)| *known == place)?;
+                Some(many.swap_remove(index).1)
+            }
+            _ => None,
+        }
     }
 
     /// Keeps a routine's state.
     pub(crate) fn remember(&mut self, place: usize, state: LiveState, dirty: bool) {
-        self.0.push((place, Memory::Live { state, dirty }));
+        self.put(place, Memory::Live { state, dirty });
     }
 
     /// The routine's state in memory is not what is committed: it is read again before its next turn.
     pub(crate) fn spoil(&mut self, place: usize) {
         self.take(place);
-        self.0.push((place, Memory::Spoilt));
+        self.put(place, Memory::Spoilt);
     }
 
     /// What `encode` makes of the states that hold volatile changes; they count as written from now on.
     pub(crate) fn wash<T>(&mut self, mut encode: impl FnMut(usize, &LiveState) -> Option<T>) -> Vec<T> {
-        let washed = self.0.iter_mut().filter_map(|(place, memory)| match memory {
+        let (one, many) = match self {
+            Self::None => (None, None),
+            Self::One(place, memory) => (Some((*place, memory)), None),
+            Self::Many(many) => (None, Some(many)),
+        };
+        let many = many.into_iter().flat_map(|many| many.iter_mut()).map(|(place, memory)| (*place, memory));
+        let washed = one.into_iter().chain(many).filter_map(|(place, memory)| match memory {
             Memory::Live { state, dirty: dirty @ true } => {
                 *dirty = false;
-                encode(*place, state)
+                encode(place, state)
             }
             _ => None,
         });
         washed.collect()
+    }
+
+    fn put(&mut self, place: usize, memory: Memory) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(place, memory),
+            Self::One(known, first) => Self::Many(vec![(known, first), (place, memory)]),
+            Self::Many(mut many) => {
+                many.push((place, memory));
+                Self::Many(many)
+            }
+        };
     }
 }

@@ -19,8 +19,11 @@ pub(crate) struct Parked {
 impl Parked {
     /// Gives the drafts back with a reason.
     pub(crate) fn refuse(self, why: impl FnOnce(Vec<Draft>) -> SendError) {
-        if let Answer::Sender(accepted) | Answer::Asker { accepted, .. } = self.answer {
-            let _gone = accepted.send(Err(why(self.drafts)));
+        match self.answer {
+            Answer::Sender(accepted) => drop(accepted.send(Err(why(self.drafts)))),
+            Answer::Asker(replied) => drop(replied.send(Err(Box::new(why(self.drafts))))),
+            // The house itself never waits in line.
+            Answer::Worker { .. } | Answer::House(_) => {}
         }
     }
 }

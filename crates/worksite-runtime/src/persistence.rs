@@ -27,6 +27,10 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 /// The answer a sender waits for: receipts in the order of the drafts, or the drafts given back.
 pub(crate) type SendAnswer = Result<Vec<Receipt>, SendError>;
 
+/// The answer an asker waits for: what became of its envelope, or the draft given back. One for both, so that whoever asks
+/// is woken once.
+pub(crate) type AskAnswer = Result<Fate, Box<SendError>>;
+
 /// An answer, and who waits for it.
 type Answered = (oneshot::Sender<SendAnswer>, SendAnswer);
 
@@ -104,7 +108,7 @@ pub(crate) enum Answer {
     /// A sender: told here, right after the commit.
     Sender(oneshot::Sender<SendAnswer>),
     /// Somebody who asks: handed to the supervisor, which hears of the settlement.
-    Asker { accepted: oneshot::Sender<SendAnswer>, replied: oneshot::Sender<Fate> },
+    Asker(oneshot::Sender<AskAnswer>),
     /// The worker that proposed it: told by the supervisor. A tidying worker only lets expired and surplus mail go.
     Worker { generation: u32, tidies: bool },
     /// Somebody who changed the house itself: told by the supervisor, once it has acted on it.
@@ -234,7 +238,7 @@ impl Persistence {
         law!(changes.len() == verdicts.len(), "commit before tell", "a verdict is missing");
         let (mut reports, mut answered) = (Vec::with_capacity(changes.len()), Vec::new());
         for ((change, answer), verdict) in changes.into_iter().zip(answers).zip(verdicts) {
-            if matches!(answer, Answer::Sender(_) | Answer::Asker { .. } | Answer::House(_)) {
+            if matches!(answer, Answer::Sender(_) | Answer::Asker(_) | Answer::House(_)) {
                 self.directory.arrive();
             }
             reports.push(match verdict {
@@ -272,10 +276,7 @@ impl Persistence {
                 answered.push((accepted, Ok(receipts())));
                 None
             }
-            Answer::Asker { accepted, replied } => {
-                answered.push((accepted, Ok(receipts())));
-                grant.entries.first().cloned().map(|entry| Waiter::Asker { entry, replied })
-            }
+            Answer::Asker(replied) => grant.entries.first().cloned().map(|entry| Waiter::Asker { entry, replied }),
             Answer::Worker { generation, tidies } => Some(Waiter::Worker { generation, tidies }),
             Answer::House(answer) => Some(Waiter::House(answer)),
         };
@@ -286,8 +287,12 @@ impl Persistence {
         self.directory.release_drafts(&change.drafts);
         let author = change.author;
         match answer {
-            Answer::Sender(accepted) | Answer::Asker { accepted, .. } => {
+            Answer::Sender(accepted) => {
                 answered.push((accepted, Err(failure.into_send_error(change))));
+                Reported::Failed(None)
+            }
+            Answer::Asker(replied) => {
+                let _gone = replied.send(Err(Box::new(failure.into_send_error(change))));
                 Reported::Failed(None)
             }
             Answer::House(answer) => {

@@ -10,7 +10,7 @@ use crate::error::CommitFailure;
 use crate::persistence::{Answer, Commit, Persistence, Read, Reading, SendAnswer};
 use crate::status::{InboxReport, Status, WorkerHandle};
 use crate::supervisor::{AwaitRest, CrashWorker, Park, Quiesce, Shutdown, Start, Supervisor, Terminate, WakeFor};
-use crate::worker::{DeliverVolatile, Drain, Peek, PutBack, Remove, Worker};
+use crate::worker::{Drain, Peek, PutBack, Remove, Worker};
 use crate::{AskError, Builder, Clock, DeskError, SendError, Subscription};
 use actix::Addr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -245,7 +245,7 @@ impl Runtime {
     }
 
     /// Sends a draft that is never written: it is delivered if the house lives so long, and counted when it is lost.
-    /// It is not acknowledged, retried or buried. For ticks, presence and progress.
+    /// It is not acknowledged, timed, retried or buried. For ticks, presence and progress.
     ///
     /// # Errors
     /// [`SendError`], with the draft given back.
@@ -259,10 +259,14 @@ impl Runtime {
                 Rejection::PayloadTooLarge { bytes: draft.payload.len(), limit: house.limits.payload_bytes_max };
             return Err(SendError::Rejected { rejection, drafts: vec![draft] });
         }
-        match house.directory.volatile_recipient(&draft, &house.registry) {
-            Ok(Some(worker)) => worker.do_send(DeliverVolatile(draft)),
-            Ok(None) => self.0.supervisor.do_send(WakeFor(draft)),
-            Err(rejection) => return Err(SendError::Rejected { rejection, drafts: vec![draft] }),
+        let person = draft.to;
+        match house.directory.deliver_volatile(draft, &house.registry) {
+            Ok(None) => {}
+            Ok(Some(delivery)) => self.0.supervisor.do_send(WakeFor(person, delivery)),
+            Err(rejected) => {
+                let (rejection, draft) = *rejected;
+                return Err(SendError::Rejected { rejection, drafts: vec![draft] });
+            }
         }
         Ok(())
     }
@@ -278,13 +282,12 @@ impl Runtime {
     /// # Errors
     /// [`AskError`].
     pub fn ask<R: Durable>(&self, draft: Draft) -> impl Future<Output = Result<R, AskError>> + Send + 'static {
-        let (accepted, answer) = oneshot::channel();
         let (replied, reply) = oneshot::channel();
-        let handed = self.hand_over(vec![draft], Answer::Asker { accepted, replied });
+        let handed = self.hand_over(vec![draft], Answer::Asker(replied));
         async move {
             handed?;
-            receipts(answer).await?;
-            match reply.await.map_err(|_closed| AskError::Stopped)? {
+            let fate = reply.await.map_err(|_closed| AskError::Stopped)?;
+            match fate.map_err(|refused| *refused)? {
                 Fate::Settled(Some(reply)) => Ok(reply.decode()?),
                 Fate::Settled(None) => Err(AskError::NoReply),
                 Fate::Buried(reason) => Err(AskError::Buried(reason)),

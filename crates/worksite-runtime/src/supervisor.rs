@@ -8,30 +8,36 @@
 
 use crate::directory::NoPlace;
 use crate::error::{CommitFailure, DeskError, SendError};
+use crate::parcel::DeliverVolatile;
 use crate::parking::{Parked, Parking};
-use crate::persistence::{Answer, Close, Commit};
+use crate::persistence::{Answer, AskAnswer, Close, Commit};
 use crate::runtime::House;
-use crate::worker::{
-    self, Deliver, DeliverVolatile, Dismiss, Finish, Forget, LookAgain, Passivate, Rest, Settled, Unsettled, Worker,
-};
+use crate::worker::{self, Deliver, Dismiss, Finish, Forget, LookAgain, Passivate, Rest, Settled, Unsettled, Worker};
 use actix::prelude::*;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use worksite_model::{
-    Change, Committed, Departure, Draft, Entry, EnvelopeId, Fate, Overflow, PersonId, Removal, RosterChange, Timestamp,
+    Change, Committed, Departure, Draft, Entry, EnvelopeId, Fate, IdMap, Overflow, PersonId, Removal, RosterChange,
+    Timestamp,
 };
 
 /// The back-off after a first crash; each further one within the window waits twice as long.
 const RESTART_DELAY: Duration = Duration::from_millis(100);
+
+/// Who waits for one reply: nearly always one.
+type Askers = (oneshot::Sender<AskAnswer>, Vec<oneshot::Sender<AskAnswer>>);
 
 /// Keeps workers equal to the roster, and routes what was committed.
 pub(crate) struct Supervisor {
     /// What all workers share.
     house: Arc<House>,
     /// Who waits for the reply to which envelope.
-    asks: HashMap<EnvelopeId, Vec<oneshot::Sender<Fate>>>,
+    asks: IdMap<EnvelopeId, Askers>,
+    /// Replies of the report in hand: told at its end, in one go, because each may wake a thread.
+    replies: Vec<(oneshot::Sender<AskAnswer>, Fate)>,
     /// When workers crashed, within the window.
     crashes: BTreeMap<PersonId, Vec<Timestamp>>,
     /// Whose worker crashed and is not to be started before its back-off has passed: then a timer does it.
@@ -60,7 +66,8 @@ impl Supervisor {
     pub(crate) fn new(house: Arc<House>) -> Self {
         Self {
             house,
-            asks: HashMap::new(),
+            asks: IdMap::default(),
+            replies: Vec::new(),
             crashes: BTreeMap::new(),
             resting: BTreeSet::new(),
             parking: Parking::default(),
@@ -116,7 +123,7 @@ pub(crate) struct Failed {
 /// Who waits for a commit to have been acted on.
 pub(crate) enum Waiter {
     /// Somebody who asks: told when the envelope is settled.
-    Asker { entry: Entry, replied: oneshot::Sender<Fate> },
+    Asker { entry: Entry, replied: oneshot::Sender<AskAnswer> },
     /// The worker that proposed it.
     Worker { generation: u32, tidies: bool },
     /// Somebody who changed the house itself.
@@ -131,12 +138,13 @@ impl Handler<Report> for Supervisor {
             match reported {
                 Reported::Committed { committed, waiter } => self.route(committed, waiter, ctx),
                 Reported::Failed(Some(Failed { person, generation, tidies, failure })) => {
-                    if let Some(worker) = self.house.directory.address_of(person, generation) {
-                        worker.do_send(Unsettled { failure, tidies });
-                    }
+                    self.house.directory.tell_generation(person, generation, Unsettled { failure, tidies });
                 }
                 Reported::Failed(None) => {}
             }
+        }
+        for (asker, fate) in self.replies.drain(..) {
+            let _gone = asker.send(Ok(fate));
         }
         self.try_lines();
         self.tell_if_quiet(ctx);
@@ -248,14 +256,14 @@ impl Handler<Start> for Supervisor {
 /// Delivers a draft that was never written to a worker that sleeps.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct WakeFor(pub(crate) Draft);
+pub(crate) struct WakeFor(pub(crate) PersonId, pub(crate) DeliverVolatile);
 
 impl Handler<WakeFor> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, WakeFor(draft): WakeFor, ctx: &mut Self::Context) {
-        match self.start(draft.to, ctx) {
-            Some(worker) => worker.do_send(DeliverVolatile(draft)),
+    fn handle(&mut self, WakeFor(person, delivery): WakeFor, ctx: &mut Self::Context) {
+        match self.start(person, ctx) {
+            Some(worker) => worker.do_send(delivery),
             None => self.house.directory.lose_volatile(1),
         }
     }
@@ -388,20 +396,15 @@ impl Supervisor {
         }
         for (person, rests) in &committed.paused {
             self.house.directory.rest(*person, *rests);
-            if let Some(worker) = self.house.directory.address(*person) {
-                worker.do_send(Rest(*rests));
-            }
+            self.house.directory.tell(*person, || Rest(*rests));
         }
         self.release_settled(&committed);
         for envelope in &committed.envelopes {
             let to = envelope.draft.to;
-            match self.house.directory.address(to) {
-                Some(worker) => worker.do_send(Deliver(envelope.clone())),
-                None if self.resting.contains(&to) => {}
-                None if self.house.directory.has_work(to) || self.house.directory.is_over(to) => {
-                    self.start(to, ctx);
-                }
-                None => {}
+            let directory = &self.house.directory;
+            let told = directory.tell(to, || Deliver(envelope.clone()));
+            if !told && !self.resting.contains(&to) && (directory.has_work(to) || directory.is_over(to)) {
+                self.start(to, ctx);
             }
         }
         self.answer(committed, waiter);
@@ -411,20 +414,20 @@ impl Supervisor {
         match waiter {
             None => {}
             Some(Waiter::Worker { generation, tidies }) => {
-                let author = committed.author.and_then(|person| self.house.directory.address_of(person, generation));
-                if let Some(worker) = author {
-                    worker.do_send(Settled { committed, tidies });
+                if let Some(author) = committed.author {
+                    self.house.directory.tell_generation(author, generation, Settled { committed, tidies });
                 }
             }
             Some(Waiter::House(answer)) => {
                 let _gone = answer.send(Ok(committed));
             }
             Some(Waiter::Asker { entry: Entry::Known { fate, .. }, replied }) if fate != Fate::Waiting => {
-                let _gone = replied.send(fate);
+                let _gone = replied.send(Ok(fate));
             }
-            Some(Waiter::Asker { entry, replied }) => {
-                self.asks.entry(entry.id()).or_default().push(replied);
-            }
+            Some(Waiter::Asker { entry, replied }) => match self.asks.entry(entry.id()) {
+                MapEntry::Occupied(mut askers) => askers.get_mut().1.push(replied),
+                MapEntry::Vacant(nobody) => drop(nobody.insert((replied, Vec::new()))),
+            },
         }
     }
 
@@ -446,11 +449,10 @@ impl Supervisor {
     }
 
     fn reply(&mut self, id: EnvelopeId, fate: impl FnOnce() -> Fate) {
-        let Some(askers) = self.asks.remove(&id) else { return };
+        let Some((asker, others)) = self.asks.remove(&id) else { return };
         let fate = fate();
-        for asker in askers {
-            let _gone = asker.send(fate.clone());
-        }
+        self.replies.extend(others.into_iter().map(|asker| (asker, fate.clone())));
+        self.replies.push((asker, fate));
     }
 
     fn forget_removed(&mut self, removed: &[Removal], tell: bool) {
@@ -461,9 +463,7 @@ impl Supervisor {
             self.reply(removal.id, || Fate::Removed);
         }
         for (person, ids) in by_person.into_iter().filter(|_| tell) {
-            if let Some(worker) = self.house.directory.address(person) {
-                worker.do_send(Forget(ids));
-            }
+            self.house.directory.tell(person, || Forget(ids));
         }
     }
 
@@ -613,8 +613,6 @@ impl Handler<CrashWorker> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, CrashWorker(person): CrashWorker, _: &mut Self::Context) {
-        if let Some(worker) = self.house.directory.address(person) {
-            worker.do_send(worker::Crash);
-        }
+        self.house.directory.tell(person, || worker::Crash);
     }
 }

@@ -10,6 +10,7 @@ use crate::directory::Seat;
 use crate::error::CommitFailure;
 use crate::execute::{self, Executed};
 use crate::memory::{Memories, Memory};
+use crate::parcel::DeliverVolatile;
 use crate::persistence::{Answer, Commit, Read, Recover};
 use crate::runtime::House;
 use crate::status::{Status, Tenure};
@@ -21,9 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use worksite_model::{
-    Activation, Burial, Change, Committed, Delivery, Draft, Envelope, EnvelopeId, FailureKind, Filter, Inbox,
-    InboxPolicy, LiveState, Overflow, Payload, Performed, PersonId, Recovered, Refusal, RoutineFailure, Settling,
-    StateWrite, StoreError, Timestamp, chance, next_activation, settle,
+    Activation, Burial, Change, Committed, Delivery, Envelope, EnvelopeId, FailureKind, Filter, Inbox, InboxPolicy,
+    LiveState, Overflow, Payload, Performed, PersonId, Recovered, Refusal, RoutineFailure, Settling, StateWrite,
+    StoreError, Timestamp, chance, next_activation, settle,
 };
 
 /// How long a worker waits before it proposes again after the store had no room or no time.
@@ -47,13 +48,14 @@ pub(crate) struct Worker {
     /// Routine states: stored ones are decoded at their first turn.
     states: Memories,
     /// Volatile drafts that came while it was busy.
-    volatile: VecDeque<Draft>,
+    #[expect(clippy::box_collection, reason = "a pointer while there are none, which is nearly always")]
+    volatile: Option<Box<VecDeque<DeliverVolatile>>>,
     /// What it is doing.
     doing: Doing,
     /// How many of the next deliveries are to be performed one at a time.
-    singly: usize,
+    singly: u32,
     /// The alarm for the next scheduled delivery.
-    alarm: Option<(Timestamp, SpawnHandle)>,
+    alarm: Option<Box<(Timestamp, SpawnHandle)>>,
     /// Whether the application takes the mail by hand.
     manual: bool,
     /// Whether only control mail is taken.
@@ -96,7 +98,7 @@ impl Worker {
             generation,
             inbox: Inbox::default(),
             states: Memories::default(),
-            volatile: VecDeque::new(),
+            volatile: None,
             doing: Doing::Idle,
             singly: 0,
             alarm: None,
@@ -149,22 +151,17 @@ impl Handler<Deliver> for Worker {
     }
 }
 
-/// Performs a draft that was never written. It is lost with this worker's memory.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct DeliverVolatile(pub(crate) Draft);
-
 impl Handler<DeliverVolatile> for Worker {
     type Result = ();
 
-    fn handle(&mut self, DeliverVolatile(draft): DeliverVolatile, ctx: &mut Self::Context) {
+    fn handle(&mut self, delivery: DeliverVolatile, ctx: &mut Self::Context) {
         if matches!(self.doing, Doing::Idle) && !self.finishing && !self.paused {
-            return self.attend(draft, ctx);
+            return self.attend(delivery, ctx);
         }
-        if self.volatile.len() >= self.house.limits.volatile_drafts_max || matches!(self.doing, Doing::Held) {
+        if self.volatile_count() >= self.house.limits.volatile_drafts_max || matches!(self.doing, Doing::Held) {
             return self.house.directory.lose_volatile(1);
         }
-        self.volatile.push_back(draft);
+        self.volatile.get_or_insert_default().push_back(delivery);
     }
 }
 
@@ -181,10 +178,16 @@ impl Handler<Settled> for Worker {
     type Result = ();
 
     fn handle(&mut self, Settled { committed, tidies }: Settled, ctx: &mut Self::Context) {
-        self.inbox.acknowledge(&ids(committed.settled.iter().map(|settlement| settlement.id)));
-        self.inbox.acknowledge(&ids(committed.buried.iter().map(|burial| burial.id)));
+        for settlement in &committed.settled {
+            self.inbox.acknowledge(&[settlement.id]);
+        }
+        for burial in &committed.buried {
+            self.inbox.acknowledge(&[burial.id]);
+        }
         if tidies {
-            self.inbox.acknowledge(&ids(committed.dropped.iter().map(|removal| removal.id)));
+            for removal in &committed.dropped {
+                self.inbox.acknowledge(&[removal.id]);
+            }
             self.tidying = false;
             return self.activate(ctx);
         }
@@ -192,7 +195,7 @@ impl Handler<Settled> for Worker {
             self.inbox.retry(retry.id, retry.attempt, retry.due);
         }
         let performed = committed.settled.len() + committed.buried.len() + committed.retried.len();
-        self.singly = self.singly.saturating_sub(performed);
+        self.singly = self.singly.saturating_sub(performed as u32);
         self.note_failures(&committed);
         self.resume(ctx);
     }
@@ -353,7 +356,7 @@ impl Handler<Passivate> for Worker {
     type Result = ();
 
     fn handle(&mut self, _: Passivate, ctx: &mut Self::Context) {
-        if matches!(self.doing, Doing::Idle) && self.inbox.is_idle() && self.volatile.is_empty() {
+        if matches!(self.doing, Doing::Idle) && self.inbox.is_idle() && self.volatile_count() == 0 {
             self.leaving = Some(Departed::Passivated);
             self.finish(ctx);
         }
@@ -394,7 +397,7 @@ impl Handler<Dismiss> for Worker {
         if keep && !change.states.is_empty() && matches!(self.doing, Doing::Idle) {
             self.propose(change);
         }
-        self.house.directory.lose_volatile(self.volatile.len());
+        self.house.directory.lose_volatile(self.volatile_count());
         ctx.stop();
     }
 }
@@ -446,9 +449,11 @@ impl Worker {
             return self.finish(ctx);
         }
         self.activate(ctx);
-        while matches!(self.doing, Doing::Idle) && !self.paused {
-            let Some(draft) = self.volatile.pop_front() else { break };
-            self.attend(draft, ctx);
+        while let (Doing::Idle, false, Some(volatile)) = (&self.doing, self.paused, &mut self.volatile) {
+            match volatile.pop_front() {
+                Some(delivery) => self.attend(delivery, ctx),
+                None => self.volatile = None,
+            }
         }
     }
 
@@ -564,7 +569,7 @@ impl Worker {
     fn executed(&mut self, routine: usize, executed: Executed, ctx: &mut Context<Self>) {
         match executed {
             Executed::Singly { deliveries } => {
-                self.singly = deliveries;
+                self.singly = deliveries as u32;
                 self.put_all_back();
                 self.states.spoil(routine);
                 // Through the mailbox, so that a poison envelope does not keep others from being heard.
@@ -619,7 +624,7 @@ impl Worker {
                 return self.propose(change);
             }
             Some(_) => {
-                self.singly = out;
+                self.singly = out as u32;
                 self.put_all_back();
                 return ctx.notify(Resume);
             }
@@ -656,9 +661,10 @@ impl Worker {
 
     /// Performs a volatile draft. Its effects are proposed if it has any that must be durable; its state goes along
     /// with the next commit of this routine, or when the worker goes.
-    fn attend(&mut self, draft: Draft, ctx: &mut Context<Self>) {
-        let Some(place) = self.house.registry.find(&draft) else { return self.house.directory.lose_volatile(1) };
-        let envelope = Envelope { id: EnvelopeId(0), accepted_at: self.house.clock.now(), draft };
+    fn attend(&mut self, delivery: DeliverVolatile, ctx: &mut Context<Self>) {
+        let (now, place) = (self.house.clock.now(), delivery.routine());
+        let Some(routine) = self.house.registry.get(place) else { return self.house.directory.lose_volatile(1) };
+        let envelope = delivery.open(self.person, routine.message_type(), now);
         let delivery = Delivery { envelope: Arc::new(envelope), attempt: 1 };
         self.doing = Doing::Busy { routine: Some(place) };
         self.with_state(place, ctx, move |worker, state, ctx| worker.perform_volatile(place, state, delivery, ctx));
@@ -668,12 +674,8 @@ impl Worker {
         let house = self.house.clone();
         let Some(routine) = house.registry.get(place) else { return };
         let desk = execute::Desk { house: &house, person: self.person, routine };
-        let executed = desk.execute(state, vec![delivery]);
-        let (performed, state) = match executed {
-            Executed::Settle { mut performed, state } => (performed.pop().map(|(_, performed)| performed), state),
-            Executed::Singly { .. } => (None, None),
-        };
-        let (Some(performed), Some(state)) = (performed, state) else {
+        let (state, performed) = desk.perform_untimed(state, &delivery, delivery.envelope.accepted_at);
+        let Some(state) = state.filter(|_| performed.is_done()) else {
             self.house.directory.lose_volatile(1);
             self.states.spoil(place);
             return self.resume(ctx);
@@ -756,7 +758,7 @@ impl Worker {
         self.finishing = true;
         let change = Change { author: Some(self.person), states: self.dirty_states(), ..Change::default() };
         if change.states.is_empty() || matches!(self.doing, Doing::Held) {
-            self.house.directory.lose_volatile(self.volatile.len());
+            self.house.directory.lose_volatile(self.volatile_count());
             return ctx.stop();
         }
         self.doing = Doing::Busy { routine: None };
@@ -770,6 +772,10 @@ impl Worker {
         writes
     }
 
+    fn volatile_count(&self) -> usize {
+        self.volatile.as_ref().map_or(0, |volatile| volatile.len())
+    }
+
     fn hold(&mut self, reason: &str) {
         tracing::error!(person = self.person.0, reason, "a worker is held; its mail waits on disk");
         self.doing = Doing::Held;
@@ -781,11 +787,11 @@ impl Worker {
     /// Wakes up when the next scheduled delivery comes due.
     fn set_alarm(&mut self, ctx: &mut Context<Self>) {
         let due = self.inbox.next_due();
-        if self.alarm.map(|(set, _)| set) == due {
+        if self.alarm.as_deref().map(|(set, _)| *set) == due {
             return;
         }
-        if let Some((_, alarm)) = self.alarm.take() {
-            ctx.cancel_future(alarm);
+        if let Some(alarm) = self.alarm.take() {
+            ctx.cancel_future(alarm.1);
         }
         let Some(due) = due else { return };
         // A millisecond more, since timers count in milliseconds and must not ring before the moment.
@@ -794,7 +800,7 @@ impl Worker {
             worker.alarm = None;
             worker.activate(ctx);
         });
-        self.alarm = Some((due, alarm));
+        self.alarm = Some(Box::new((due, alarm)));
     }
 }
 
@@ -809,8 +815,4 @@ impl Handler<Resume> for Worker {
     fn handle(&mut self, _: Resume, ctx: &mut Self::Context) {
         self.resume(ctx);
     }
-}
-
-fn ids(ids: impl Iterator<Item = EnvelopeId>) -> Vec<EnvelopeId> {
-    ids.collect()
 }

@@ -3,13 +3,13 @@
 //! It stands in for a database index that would make each message several times as expensive. Mail comes in at the back
 //! and mostly leaves near the front, in the order of ids; so an inbox is a sorted ring of ids, eight bytes each.
 
-use std::collections::{HashMap, VecDeque};
-use worksite_model::{EnvelopeId, PersonId, Waiting};
+use std::collections::VecDeque;
+use worksite_model::{EnvelopeId, IdMap, PersonId, Waiting};
 
 /// Ids of waiting envelopes, by person.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    pending: HashMap<PersonId, Pending>,
+    pending: IdMap<PersonId, Pending>,
     total: u64,
 }
 

@@ -38,6 +38,44 @@ pub(crate) fn insert(
     statement.raw_execute().map(drop)
 }
 
+/// Whether a draft says nothing beyond who gets what, and how urgently: most mail does.
+pub(crate) fn is_plain(draft: &Draft) -> bool {
+    let Draft {
+        to: _,
+        priority: _,
+        payload: _,
+        from,
+        routine,
+        not_before,
+        expires_at,
+        key,
+        kind,
+        channel,
+        thread,
+        reply_to,
+        // The door has kept it already.
+        cooldown: _,
+    } = draft;
+    from.is_none()
+        && routine.is_none()
+        && not_before.is_none()
+        && expires_at.is_none()
+        && key.is_none()
+        && kind.is_none()
+        && channel.is_none()
+        && thread.is_none()
+        && reply_to.is_none()
+}
+
+/// Writes a new envelope of a plain draft. Its time is bound already, once for the transaction.
+pub(crate) fn insert_plain(statement: &mut CachedStatement<'_>, id: EnvelopeId, draft: &Draft) -> rusqlite::Result<()> {
+    statement.raw_bind_parameter(1, id.0)?;
+    statement.raw_bind_parameter(2, draft.to.0)?;
+    statement.raw_bind_parameter(3, draft.priority as i64)?;
+    bind_payload(statement, 4, &draft.payload)?;
+    statement.raw_execute().map(drop)
+}
+
 /// Binds a payload's five columns, beginning at this place.
 pub(crate) fn bind_payload(statement: &mut Statement<'_>, first: usize, payload: &Payload) -> rusqlite::Result<()> {
     statement.raw_bind_parameter(first, payload.encoding as i64)?;

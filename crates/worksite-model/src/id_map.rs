@@ -1,0 +1,42 @@
+//! Maps whose keys are ids: small numbers that the house or the application chose, so that a hash need not defend itself
+//! and one multiplication spreads them.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// A map from ids ([`PersonId`](crate::PersonId), [`EnvelopeId`](crate::EnvelopeId)).
+///
+/// ```
+/// use worksite_model::{IdMap, PersonId};
+///
+/// let mut ages: IdMap<PersonId, u32> = IdMap::default();
+/// ages.insert(PersonId(7), 42);
+/// assert_eq!(ages.get(&PersonId(7)), Some(&42));
+/// ```
+pub type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// Hashes one number.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The table takes its place from the low bits and its tag from the high ones: a folded product serves both.
+        let product = u128::from(self.0 ^ number ^ 0x9E37_79B9_7F4A_7C15) * 0xD6E8_FEB8_6659_FD93_u128;
+        self.0 = (product as u64) ^ ((product >> 64) as u64);
+    }
+
+    fn write_i64(&mut self, number: i64) {
+        self.write_u64(number.cast_unsigned());
+    }
+}
