@@ -81,3 +81,38 @@ fn campus_chat_says_what_is_wrong_with_its_arguments_and_its_data() {
     assert!(error.contains("line 3") && error.contains("\"two\""), "{error}");
     assert!(!site.exists(), "nothing was written");
 }
+
+#[test]
+fn a_cut_of_mailroom_ticks_all_checks_and_its_digest_survives_chaos() {
+    let folder = tempfile::tempdir().unwrap();
+    let (unbroken, killed) = (folder.path().join("unbroken.db"), folder.path().join("killed.db"));
+    let cut = |site: &Path, more: &[&str]| {
+        let mut arguments = vec!["--quiet", "--mails", "150", "--site", as_text(site)];
+        arguments.extend(more);
+        let output = run("mailroom", &arguments);
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    let expected = cut(&unbroken, &[]);
+    let chaos = cut(&killed, &["--chaos", "3"]);
+    assert_eq!(chaos.lines().filter(|line| line.starts_with("killed with")).count(), 3, "{chaos}");
+    assert_eq!(chaos.lines().last(), expected.lines().last());
+    assert!(expected.lines().last().unwrap().starts_with("digest "), "{expected}");
+    assert!(!expected.contains('@') && !chaos.contains('@'), "nobody's address is shown");
+    let kept = cut(&killed, &["--keep"]);
+    assert_eq!(kept.lines().last(), expected.lines().last(), "a finished site is only reported on");
+}
+
+#[test]
+fn mailroom_says_what_is_wrong_with_its_arguments_and_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(run("mailroom", &["--mails", "none"]).status.code(), Some(2));
+    let (data, site) = (folder.path().join("bad.tsv.gz"), folder.path().join("site.db"));
+    let mut packed = flate2::write::GzEncoder::new(std::fs::File::create(&data).unwrap(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, b"From\tTo\n").unwrap();
+    packed.finish().unwrap();
+    let ended = run("mailroom", &["--data", as_text(&data), "--site", as_text(&site)]);
+    let error = String::from_utf8(ended.stderr).unwrap();
+    assert!(error.contains("line 1") && error.contains("nothing was written"), "{error}");
+    assert!(!site.exists(), "nothing was written");
+}
