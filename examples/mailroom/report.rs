@@ -167,11 +167,8 @@ async fn states<T: Durable>(
 
 /// What the screen shows, once it has let go what it has no room for.
 async fn screen(site: &Worksite) -> Result<Vec<Shown>, Box<dyn Error>> {
-    let mut facts = site.subscribe();
-    while site.peek(SCREEN, SCREEN_LINES + 1).await?.len() > SCREEN_LINES || site.message_count(SCREEN) > SCREEN_LINES {
-        let _something_was_dropped = facts.next().await;
-    }
-    let mail = site.peek(SCREEN, SCREEN_LINES).await?;
+    site.rest().await?;
+    let mail = site.peek(SCREEN, usize::MAX).await?;
     Ok(mail.iter().map(|mail| mail.envelope.draft.payload.decode()).collect::<Result<_, _>>()?)
 }
 

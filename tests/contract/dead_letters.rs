@@ -52,9 +52,10 @@ async fn a_dead_letter_is_redriven_as_a_new_envelope_under_its_old_key_and_once(
     repaired.store(true, Ordering::SeqCst);
     let (first, second) = (site.redrive(vec![id]), site.redrive(vec![id]));
     let (first, second) = tokio::join!(first, second);
-    let receipt = first.unwrap()[0];
-    assert!(receipt.id > id, "ids are never reused");
-    assert!(matches!(second, Err(DeskError::NotBuried(again)) if again == id), "nothing is redriven twice");
+    // Either may be the quicker one.
+    let (won, lost) = if first.is_ok() { (first, second) } else { (second, first) };
+    assert!(won.unwrap()[0].id > id, "ids are never reused");
+    assert!(matches!(lost, Err(DeskError::NotBuried(again)) if again == id), "nothing is redriven twice");
     assert_eq!(site.ask::<u64>(draft).await.unwrap(), 7, "asking again under the key finds the new reply");
     assert_eq!(site.state::<Parts>(1, "machine").await.unwrap().unwrap().0, [7]);
     assert!(site.dead_letters(9).await.unwrap().is_empty());

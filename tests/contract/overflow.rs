@@ -74,9 +74,7 @@ async fn drop_oldest_lets_the_newest_in_and_the_oldest_of_the_lowest_lane_go() {
     for index in 0..10 {
         site.send(note(1, &index.to_string())).await.unwrap();
     }
-    while site.message_count(1) > 3 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    site.rest().await.unwrap();
     assert_eq!(texts(&site.peek(1, 9).await.unwrap()), ["urgent", "8", "9"]);
     let tally = site.tally().await.unwrap();
     assert_eq!((tally.accepted, tally.dropped, tally.waiting, tally.is_conserved()), (11, 8, 3, true));
@@ -159,10 +157,11 @@ async fn delivered_and_refused_and_dropped_make_up_what_was_sent() {
         let plot = Plot::new();
         let site = manual(&plot, 5, overflow).await;
         let (delivered, sender) = (Meter::default(), Meter::default());
+        let all_sent = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let taker = {
-            let (site, delivered) = (site.clone(), delivered.clone());
+            let (site, delivered, all_sent) = (site.clone(), delivered.clone(), all_sent.clone());
             tokio::spawn(async move {
-                loop {
+                while site.message_count(1) > 0 || !all_sent.load(std::sync::atomic::Ordering::SeqCst) {
                     let mail = site.drain(1, 3).await.unwrap();
                     let ids: Vec<_> = mail.iter().map(|mail| mail.id()).collect();
                     for _ in 0..site.acknowledge(ids).await.unwrap() {
@@ -190,10 +189,8 @@ async fn delivered_and_refused_and_dropped_make_up_what_was_sent() {
         for sender in senders {
             turned_away += sender.await.unwrap();
         }
-        while site.message_count(1) > 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        taker.abort();
+        all_sent.store(true, std::sync::atomic::Ordering::SeqCst);
+        taker.await.unwrap();
         let report = site.inbox(1).unwrap();
         let sum = delivered.count() as u64 + report.refused + report.dropped;
         assert_eq!((sum, sender.count()), (300, 300), "{overflow:?}: {report:?}");

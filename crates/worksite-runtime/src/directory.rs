@@ -16,6 +16,9 @@ use worksite_model::{
     RosterDifference, law,
 };
 
+/// How many policies are known by heart.
+const POLICIES_KNOWN_MAX: usize = 64;
+
 /// A worker's seat: present for everybody who is active, or has mail waiting for a return.
 struct Desk {
     /// Whether the person is on the roster.
@@ -182,7 +185,7 @@ impl Directory {
         }
         let policy = Arc::new(policy);
         // Whoever gives everybody a policy of their own pays for it, but not by a search that grows.
-        if policies.len() < 64 {
+        if policies.len() < POLICIES_KNOWN_MAX {
             policies.push(policy.clone());
         }
         policy
@@ -453,9 +456,24 @@ impl Directory {
         self.watched.store(watched, Ordering::Release);
     }
 
-    /// Whether no active person's routine has anything to do now.
+    /// Whether no active person's routine has anything to do now, and no inbox holds more than it should.
     pub(crate) fn is_resting(&self) -> bool {
-        self.due.load(Ordering::Acquire) <= self.sleeping.load(Ordering::Acquire)
+        self.due.load(Ordering::Acquire) <= self.sleeping.load(Ordering::Acquire) && self.overfull().is_empty()
+    }
+
+    /// Active people whose inboxes hold more than they should, until their workers have dropped something.
+    pub(crate) fn overfull(&self) -> Vec<PersonId> {
+        let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
+        // Nobody looks at every desk where no inbox ever drops anything.
+        if policies.len() < POLICIES_KNOWN_MAX && policies.iter().all(|policy| policy.overflow != Overflow::DropOldest)
+        {
+            return Vec::new();
+        }
+        let desks = self.read();
+        let overfull = desks.iter().filter(|(_, desk)| desk.active && desk.is_over());
+        let mut people: Vec<_> = overfull.map(|(person, _)| *person).collect();
+        people.sort_unstable();
+        people
     }
 
     /// Whether this person's worker has nothing to do now; a manual one never has.

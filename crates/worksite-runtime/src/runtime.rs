@@ -485,8 +485,8 @@ impl Runtime {
         self.house().directory.cooled()
     }
 
-    /// Waits until nobody has anything to do now: what is scheduled for later, and what waits for a worker that rests or
-    /// is held, stays. With a [`ManualClock`](crate::ManualClock) this is the end of a tick.
+    /// Waits until nobody has anything to do now, and no inbox holds more than it should: what is scheduled for later, and
+    /// what waits for a worker that rests or is held, stays. With a [`ManualClock`](crate::ManualClock) this is the end of a tick.
     ///
     /// # Errors
     /// [`DeskError::Stopped`].

@@ -96,6 +96,10 @@ impl Actor for Supervisor {
                 self.start(person.id, ctx);
             }
         }
+        // What was to be dropped when an earlier life ended is still too much.
+        for person in self.house.directory.overfull() {
+            self.start(person, ctx);
+        }
     }
 }
 
