@@ -4,7 +4,7 @@ use crate::checks::Checks;
 use crate::clerk::{self, Journal, thread_name};
 use crate::desks::{self, Shelf, Shown, Watched};
 use crate::expected::Expected;
-use crate::house::{self, CLERK, SCREEN, SCREEN_LINES, WATCH};
+use crate::house::{self, CLERK, SCREEN, WATCH};
 use crate::lists::{self, Folders, MailingList};
 use crate::mails::Mails;
 use sha2::{Digest, Sha256};
