@@ -1,10 +1,11 @@
 //! A proposal: [`Change`] is all that one decision wants written. There is no other kind of write.
 
 use crate::{
-    Delivery, Departure, Draft, EnvelopeId, Payload, Person, PersonId, Roster, RosterDifference, RoutineFailure,
-    Timestamp,
+    Delivery, Departure, Draft, Envelope, EnvelopeId, Payload, Person, PersonId, Roster, RosterDifference,
+    RoutineFailure, Timestamp,
 };
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// All that one decision wants written; it becomes durable as a whole or not at all. Many changes may share a
 /// transaction.
@@ -75,6 +76,8 @@ pub enum RosterChange {
     },
     /// These people too, or under these names.
     Join(Vec<Person>),
+    /// These people too, who are not active yet: somebody who is refuses the whole change.
+    Create(Vec<Person>),
     /// These people no longer. Those who are not active are ignored, except that [`Departure::Purge`] purges what they
     /// left behind.
     Leave {
@@ -90,7 +93,7 @@ impl RosterChange {
     pub fn difference(&self, current: &Roster) -> RosterDifference {
         match self {
             Self::Sync { target, .. } => current.difference(target),
-            Self::Join(people) => {
+            Self::Join(people) | Self::Create(people) => {
                 let mut difference = RosterDifference::default();
                 for person in Roster::new(people.iter().cloned()).people() {
                     match current.get(person.id) {
@@ -114,9 +117,17 @@ impl RosterChange {
     pub fn admits(&self, current: &Roster, person: PersonId) -> bool {
         match self {
             Self::Sync { target, .. } => target.contains(person),
-            Self::Join(people) => current.contains(person) || people.iter().any(|joining| joining.id == person),
+            Self::Join(people) | Self::Create(people) => {
+                current.contains(person) || people.iter().any(|joining| joining.id == person)
+            }
             Self::Leave { people, .. } => current.contains(person) && !people.contains(&person),
         }
+    }
+
+    /// Somebody who is to be new and is active already.
+    pub fn taken(&self, current: &Roster) -> Option<PersonId> {
+        let Self::Create(people) = self else { return None };
+        people.iter().map(|person| person.id).find(|person| current.contains(*person))
     }
 
     /// Whose mail and state go with it, given what it changes.
@@ -133,25 +144,32 @@ impl RosterChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
     /// Which.
-    pub id: EnvelopeId,
+    pub envelope: Arc<Envelope>,
     /// The routine that did it.
     pub routine: &'static str,
-    /// Its idempotency key, under which the reply is kept.
-    pub key: Option<String>,
     /// The answer to whoever asked.
     pub reply: Option<Payload>,
-    /// Whether it belongs to a thread, and so to the history.
-    pub threaded: bool,
-    /// Bytes of its body, which leave the inbox with it.
-    pub bytes: usize,
 }
 
 impl Settlement {
-    /// The settlement of a delivery by this routine.
-    pub fn of(delivery: &Delivery, routine: &'static str, reply: Option<Payload>) -> Self {
-        let draft = &delivery.envelope.draft;
-        let (key, threaded) = (draft.key.clone(), draft.thread.is_some());
-        Self { id: delivery.id(), routine, key, reply, threaded, bytes: draft.payload.len() }
+    /// The id of the envelope.
+    pub fn id(&self) -> EnvelopeId {
+        self.envelope.id
+    }
+
+    /// Its idempotency key, under which the reply is kept.
+    pub fn key(&self) -> Option<&str> {
+        self.envelope.draft.key.as_deref()
+    }
+
+    /// Whether it belongs to a thread, and so to the history.
+    pub fn is_threaded(&self) -> bool {
+        self.envelope.draft.thread.is_some()
+    }
+
+    /// Bytes of its body, which leave the inbox with it.
+    pub fn bytes(&self) -> usize {
+        self.envelope.draft.payload.len()
     }
 }
 
@@ -172,28 +190,32 @@ pub struct Retry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Burial {
     /// Which.
-    pub id: EnvelopeId,
+    pub envelope: Arc<Envelope>,
     /// After how many attempts.
     pub attempts: u32,
     /// Why.
     pub failure: RoutineFailure,
-    /// Its idempotency key, under which the burial is remembered.
-    pub key: Option<String>,
-    /// Bytes of its body, which leave the inbox with it.
-    pub bytes: usize,
 }
 
 impl Burial {
     /// The burial of a delivery for this failure.
     pub fn of(delivery: &Delivery, failure: RoutineFailure) -> Self {
-        let draft = &delivery.envelope.draft;
-        Self {
-            id: delivery.id(),
-            attempts: delivery.attempt,
-            failure,
-            key: draft.key.clone(),
-            bytes: draft.payload.len(),
-        }
+        Self { envelope: delivery.envelope.clone(), attempts: delivery.attempt, failure }
+    }
+
+    /// The id of the envelope.
+    pub fn id(&self) -> EnvelopeId {
+        self.envelope.id
+    }
+
+    /// Its idempotency key, under which the burial is remembered.
+    pub fn key(&self) -> Option<&str> {
+        self.envelope.draft.key.as_deref()
+    }
+
+    /// Bytes of its body, which leave the inbox with it.
+    pub fn bytes(&self) -> usize {
+        self.envelope.draft.payload.len()
     }
 }
 

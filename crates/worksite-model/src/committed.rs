@@ -5,6 +5,7 @@ use crate::{
     Announcement, Burial, Change, Draft, Entry, Envelope, EnvelopeId, Grant, Person, PersonId, Removal, Retry,
     RosterDifference, Settlement, Timestamp,
 };
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A change that has become durable. Only Persistence makes one (house rule 2).
@@ -82,8 +83,8 @@ impl Committed {
         let accepted = self.envelopes.iter().map(|envelope| Fact::Accepted { envelope: envelope.clone() });
         let settled = self.settled.iter().map(move |settlement| Fact::Settled {
             person: author,
-            id: settlement.id,
-            routine: settlement.routine,
+            envelope: settlement.envelope.clone(),
+            routine: settlement.routine.into(),
         });
         let retried = self.retried.iter().map(move |retry| Fact::Retried { person: author, retry: retry.clone() });
         let buried = self.buried.iter().map(move |burial| Fact::Buried { person: author, burial: burial.clone() });
@@ -142,9 +143,9 @@ pub enum Fact {
         /// Whose worker.
         person: PersonId,
         /// Which envelope.
-        id: EnvelopeId,
+        envelope: Arc<Envelope>,
         /// Which routine did it.
-        routine: &'static str,
+        routine: Cow<'static, str>,
     },
     /// An envelope gets another attempt.
     Retried {
@@ -198,4 +199,41 @@ pub enum Fact {
         /// What.
         announcement: Announcement,
     },
+}
+
+impl Fact {
+    /// Whom it is about, if anybody.
+    pub fn person(&self) -> Option<PersonId> {
+        match self {
+            Self::Joined { person } | Self::Renamed { person } => Some(person.id),
+            Self::Accepted { envelope } => Some(envelope.draft.to),
+            Self::Left { person }
+            | Self::Settled { person, .. }
+            | Self::Retried { person, .. }
+            | Self::Buried { person, .. }
+            | Self::Removed { person, .. }
+            | Self::Dropped { person, .. }
+            | Self::Paused { person }
+            | Self::Resumed { person }
+            | Self::Announced { person, .. } => Some(*person),
+            Self::Exhumed { .. } | Self::Cleared => None,
+        }
+    }
+
+    /// The envelope it is about, where it carries it: accepted, settled and buried ones do.
+    pub fn envelope(&self) -> Option<&Arc<Envelope>> {
+        match self {
+            Self::Accepted { envelope } | Self::Settled { envelope, .. } => Some(envelope),
+            Self::Buried { burial, .. } => Some(&burial.envelope),
+            _ => None,
+        }
+    }
+
+    /// The routine whose doing it is, where it says so.
+    pub fn routine(&self) -> Option<&str> {
+        match self {
+            Self::Settled { routine, .. } => Some(routine),
+            _ => None,
+        }
+    }
 }

@@ -1,11 +1,12 @@
 //! What a sender wants delivered ([`Draft`]), and the only check of a sender ([`accept`]).
 
 use crate::{Durable, Envelope, EnvelopeId, Limits, Misfire, Payload, PayloadError, PersonId, Rejection, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::time::Duration;
 
 /// One order within an inbox: higher priorities are taken first, and within one priority the earliest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum Priority {
     /// When nothing else waits.
     Low = 0,

@@ -55,6 +55,9 @@ pub use change::{Announcement, Burial, Change, NamedWrite, Retry, RosterChange, 
 mod committed;
 pub use committed::{Committed, Fact};
 
+mod interest;
+pub use interest::Interest;
+
 mod store;
 pub use store::{
     DeadLetter, Entry, Fate, Grant, Quarantined, Recovered, Refusal, Removal, Standing, Store, StoreError, Tally,

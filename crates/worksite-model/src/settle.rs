@@ -43,7 +43,8 @@ impl Settling<'_> {
                 change.drafts.extend(performed.drafts);
                 change.announcements.extend(performed.announcements);
                 change.writes.extend(performed.writes);
-                change.settled.push(Settlement::of(delivery, self.routine, performed.reply));
+                let (envelope, routine, reply) = (delivery.envelope.clone(), self.routine, performed.reply);
+                change.settled.push(Settlement { envelope, routine, reply });
             }
             Ok(Outcome::Snooze(due)) => {
                 change.retried.push(Retry { id: delivery.id(), attempt: delivery.attempt, due, failure: None })

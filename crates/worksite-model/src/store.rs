@@ -158,6 +158,9 @@ pub enum Refusal {
     /// A draft is for somebody who is not on the roster. Sync the roster, or correct the recipient.
     #[error("person {0} is not on the roster")]
     UnknownPerson(PersonId),
+    /// Somebody who is to be new is active already. Choose another id.
+    #[error("person {0} is on the roster already")]
+    Taken(PersonId),
     /// An envelope to settle, retry or bury does not wait: it was settled before. Recover the worker.
     #[error("envelope {0} does not wait")]
     NotWaiting(EnvelopeId),

@@ -438,17 +438,17 @@ impl Supervisor {
     /// Gives the places of settled and buried envelopes back, and tells askers.
     fn release_settled(&mut self, committed: &Committed) {
         let Some(author) = committed.author else { return };
-        let settled = committed.settled.iter().map(|settlement| settlement.bytes);
-        let gone = settled.chain(committed.buried.iter().map(|burial| burial.bytes));
+        let settled = committed.settled.iter().map(|settlement| settlement.bytes());
+        let gone = settled.chain(committed.buried.iter().map(|burial| burial.bytes()));
         self.house.directory.release(gone.map(|bytes| (author, bytes)));
         if self.asks.is_empty() {
             return;
         }
         for settlement in &committed.settled {
-            self.reply(settlement.id, || Fate::Settled(settlement.reply.clone()));
+            self.reply(settlement.id(), || Fate::Settled(settlement.reply.clone()));
         }
         for burial in &committed.buried {
-            self.reply(burial.id, || Fate::Buried(burial.failure.to_string()));
+            self.reply(burial.id(), || Fate::Buried(burial.failure.to_string()));
         }
     }
 

@@ -179,10 +179,10 @@ impl Handler<Settled> for Worker {
 
     fn handle(&mut self, Settled { committed, tidies }: Settled, ctx: &mut Self::Context) {
         for settlement in &committed.settled {
-            self.inbox.acknowledge(&[settlement.id]);
+            self.inbox.acknowledge(&[settlement.id()]);
         }
         for burial in &committed.buried {
-            self.inbox.acknowledge(&[burial.id]);
+            self.inbox.acknowledge(&[burial.id()]);
         }
         if tidies {
             for removal in &committed.dropped {

@@ -4,11 +4,12 @@
 
 mod random;
 
+use std::sync::Arc;
 use std::time::Duration;
 use worksite_model::{
-    Burial, Change, Departure, Draft, Entry, EnvelopeId, FailureKind, Fate, Grant, Keep, NamedWrite, Payload, Person,
-    PersonId, Priority, Pruned, Refusal, Removal, Retention, Retry, Roster, RosterChange, RoutineFailure, Settlement,
-    Standing, StateWrite, Store, Tally, Timestamp, Verdict, Waiting,
+    Burial, Change, Departure, Draft, Entry, Envelope, EnvelopeId, FailureKind, Fate, Grant, Keep, NamedWrite, Payload,
+    Person, PersonId, Priority, Pruned, Refusal, Removal, Retention, Retry, Roster, RosterChange, RoutineFailure,
+    Settlement, Standing, StateWrite, Store, Tally, Timestamp, Verdict, Waiting,
 };
 
 /// Opens the case's store, again and again.
@@ -37,6 +38,7 @@ pub const CASES: &[Case] = &[
     ("the_last_state_counts", the_last_state_counts),
     ("every_field_of_a_draft_comes_back", every_field_of_a_draft_comes_back),
     ("somebody_may_join_or_leave_alone", somebody_may_join_or_leave_alone),
+    ("an_id_is_created_once", an_id_is_created_once),
     ("rest_is_kept_until_somebody_leaves", rest_is_kept_until_somebody_leaves),
     ("what_is_dropped_is_counted_apart", what_is_dropped_is_counted_apart),
     ("a_dead_letter_is_redriven_once", a_dead_letter_is_redriven_once),
@@ -71,8 +73,17 @@ fn sync(ids: &[i64]) -> Change {
 }
 
 fn settle(author: i64, id: EnvelopeId) -> Change {
-    let settlement = Settlement { id, routine: "r", key: None, reply: None, threaded: false, bytes: BYTES };
+    settle_draft(author, id, draft(author), None)
+}
+
+/// Settles an envelope of this draft, with a reply.
+fn settle_draft(author: i64, id: EnvelopeId, draft: Draft, reply: Option<Payload>) -> Change {
+    let settlement = Settlement { envelope: envelope(id, draft), routine: "r", reply };
     Change { author: Some(PersonId(author)), settled: vec![settlement], ..Change::default() }
+}
+
+fn envelope(id: EnvelopeId, draft: Draft) -> Arc<Envelope> {
+    Arc::new(Envelope { id, accepted_at: AT, draft })
 }
 
 fn removal(person: i64, id: EnvelopeId) -> Removal {
@@ -200,7 +211,7 @@ fn a_burial_is_a_dead_letter(open: Open<'_>) {
     let mut store = opened(open);
     let id = send(store.as_mut(), 1);
     let failure = RoutineFailure::new(FailureKind::Panicked, "oh");
-    let burial = Burial { id, attempts: 3, failure: failure.clone(), key: None, bytes: BYTES };
+    let burial = Burial { envelope: envelope(id, draft(1)), attempts: 3, failure: failure.clone() };
     granted(store.as_mut(), Change { author: Some(PersonId(1)), buried: vec![burial], ..Change::default() });
     drop(store);
     let mut store = open();
@@ -218,10 +229,9 @@ fn a_known_key_writes_nothing_and_tells_the_fate(open: Open<'_>) {
     let entries = |verdict: &Verdict| verdict.clone().map(|grant| grant.entries);
     assert_eq!(entries(&verdicts[1]), known(1, Fate::Waiting));
     let reply = Payload::encode(&42_u64).expect("a number can be encoded");
-    let mut done = settle(1, EnvelopeId(1));
-    (done.settled[0].key, done.settled[0].reply) = (Some("a".into()), Some(reply.clone()));
+    let mut done = settle_draft(1, EnvelopeId(1), draft(1).key("a"), Some(reply.clone()));
     let failure = RoutineFailure::new(FailureKind::Returned, "no");
-    let burial = Burial { id: EnvelopeId(2), attempts: 1, failure, key: Some("b".into()), bytes: BYTES };
+    let burial = Burial { envelope: envelope(EnvelopeId(2), draft(1).key("b")), attempts: 1, failure };
     done.buried.push(burial);
     granted(store.as_mut(), done);
     granted(store.as_mut(), Change::acknowledge(vec![EnvelopeId(3)]));
@@ -237,9 +247,7 @@ fn a_known_key_writes_nothing_and_tells_the_fate(open: Open<'_>) {
 fn keys_are_forgotten_after_their_time(open: Open<'_>) {
     let mut store = opened(open);
     granted(store.as_mut(), Change::send(vec![draft(1).key("done"), draft(1).key("waits")]));
-    let mut done = settle(1, EnvelopeId(1));
-    done.settled[0].key = Some("done".into());
-    granted(store.as_mut(), done);
+    granted(store.as_mut(), settle_draft(1, EnvelopeId(1), draft(1).key("done"), None));
     let (hour, later) = (Duration::from_secs(3_600), AT.after(Duration::from_secs(3_700)));
     let retention = Retention { keys: Keep { age: hour, rows: 100 }, ..Retention::default() };
     assert_eq!(store.prune(&retention, AT), Ok(Pruned::default()));
@@ -462,7 +470,8 @@ fn what_is_dropped_is_counted_apart(open: Open<'_>) {
 /// Buries an envelope of person 1.
 fn bury(store: &mut dyn Store, id: EnvelopeId, key: Option<&str>) {
     let failure = RoutineFailure::new(FailureKind::Returned, "no");
-    let burial = Burial { id, attempts: 1, failure, key: key.map(Into::into), bytes: BYTES };
+    let buried = Draft { key: key.map(Into::into), ..draft(1) };
+    let burial = Burial { envelope: envelope(id, buried), attempts: 1, failure };
     granted(store, Change { author: Some(PersonId(1)), buried: vec![burial], ..Change::default() });
 }
 
@@ -488,9 +497,7 @@ fn a_thread_is_read_in_order_wherever_its_mail_is(open: Open<'_>) {
     let mut store = opened(open);
     let drafts = (0..6).map(|place| draft(1 + place % 2).thread(if place < 5 { "t" } else { "u" })).collect();
     granted(store.as_mut(), Change::send(drafts));
-    let mut done = settle(1, EnvelopeId(1));
-    done.settled[0].threaded = true;
-    granted(store.as_mut(), done);
+    granted(store.as_mut(), settle_draft(1, EnvelopeId(1), draft(1).thread("t"), None));
     bury(store.as_mut(), EnvelopeId(3), None);
     granted(store.as_mut(), Change::acknowledge(vec![EnvelopeId(2)]));
     let drop_it = Change { dropped: vec![EnvelopeId(4)], author: Some(PersonId(2)), ..Change::default() };
@@ -571,4 +578,19 @@ fn nothing_that_ended_is_kept_beyond_its_age_and_count(open: Open<'_>) {
     let known = granted(store.as_mut(), Change::send(vec![draft(1).key("25")]));
     assert!(matches!(known.entries[0], Entry::Known { .. }), "nor is its key");
     assert_eq!(store.thread("t", EnvelopeId(0), 99).map(|entries| entries.len()), Ok(10));
+}
+
+fn an_id_is_created_once(open: Open<'_>) {
+    let mut store = opened(open);
+    let create = |id: i64| {
+        let roster = Some(RosterChange::Create(vec![Person::new(id, "new")]));
+        Change { roster, states: vec![state(id, 7)], ..Change::default() }
+    };
+    let verdicts = commit(store.as_mut(), &[create(7), create(7), create(1)]);
+    assert!(verdicts[0].is_ok());
+    assert_eq!(verdicts[1..], [Err(Refusal::Taken(PersonId(7))), Err(Refusal::Taken(PersonId(1)))]);
+    drop(store);
+    let mut store = open();
+    assert_eq!(store.state(PersonId(7), "r"), Ok(Some(state(7, 7).payload)));
+    assert_eq!(store.state(PersonId(1), "r"), Ok(None), "a refused change has no effect");
 }

@@ -147,7 +147,7 @@ impl Laws {
         }
         self.displaced.extend(committed.retried.iter().map(|retry| retry.id));
         for settlement in &committed.settled {
-            let id = settlement.id;
+            let id = settlement.id();
             hold(Law::AdmitOnce, self.settled.insert(id), || format!("{id} was settled twice"))?;
             let Some((person, lane)) = self.accepted.get(&id).copied() else { continue };
             if !self.displaced.contains(&id) {
@@ -166,8 +166,8 @@ fn acknowledged_with_effects(committed: &Committed, states: &[worksite_model::St
     for settlement in &committed.settled {
         let state = states.iter().find(|state| state.routine == settlement.routine);
         let letters = state.and_then(|state| state.payload.decode::<Letters>().ok());
-        let noted = letters.is_some_and(|letters| letters.ids.contains(&settlement.id.0));
-        hold(Law::AckWithEffects, noted, || format!("{} left the inbox without its effect", settlement.id))?;
+        let noted = letters.is_some_and(|letters| letters.ids.contains(&settlement.id().0));
+        hold(Law::AckWithEffects, noted, || format!("{} left the inbox without its effect", settlement.id()))?;
     }
     Ok(())
 }
@@ -188,7 +188,12 @@ fn hold(law: Law, holds: bool, how: impl FnOnce() -> String) -> Result<(), Broke
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use worksite_model::{Change, Draft, Entry, Grant, Payload, Settlement, StateWrite, Tally, Timestamp, Waiting};
+    use worksite_model::{Change, Draft, Entry, Envelope, Grant, Payload, Settlement, StateWrite, Tally, Timestamp, Waiting};
+
+    fn envelope(id: i64) -> Arc<Envelope> {
+        let draft = Draft::to(1, &1_u64).unwrap();
+        Arc::new(Envelope { id: EnvelopeId(id), accepted_at: Timestamp::default(), draft })
+    }
 
     fn broken(events: &[Event]) -> Option<Law> {
         let mut laws = Laws::new(Limits { inbox_envelopes_max: 5, ..Limits::default() });
@@ -212,14 +217,7 @@ mod tests {
         let letters = Letters { ids: noted.to_vec(), ..Letters::default() };
         let change = Change {
             author: Some(PersonId(1)),
-            settled: vec![Settlement {
-                id: EnvelopeId(id),
-                routine: "clerk",
-                key: None,
-                reply: None,
-                threaded: false,
-                bytes: 0,
-            }],
+            settled: vec![Settlement { envelope: envelope(id), routine: "clerk", reply: None }],
             states: vec![StateWrite {
                 person: PersonId(1),
                 routine: "clerk".into(),

@@ -206,6 +206,9 @@ fn doom<T: Ord>(
 
 impl Contents {
     fn refusal(&self, change: &Change, at: Timestamp, handlers: &BTreeSet<String>) -> Option<Refusal> {
+        if let Some(taken) = change.roster.as_ref().and_then(|roster| roster.taken(&self.roster)) {
+            return Some(Refusal::Taken(taken));
+        }
         let admits = |person| match &change.roster {
             Some(roster) => roster.admits(&self.roster, person),
             None => self.roster.contains(person),
@@ -215,12 +218,12 @@ impl Contents {
         if let Some(stranger) = named.find(|person| !admits(*person)) {
             return Some(Refusal::UnknownPerson(stranger));
         }
-        let settled = change.settled.iter().map(|settlement| settlement.id);
+        let settled = change.settled.iter().map(|settlement| settlement.id());
         let retried = change.retried.iter().map(|retry| retry.id);
         let purged = change.roster.as_ref().map(|roster| roster.purged(&roster.difference(&self.roster)));
         let purged = purged.unwrap_or_default();
         let mut seen = BTreeSet::new();
-        for id in settled.chain(retried).chain(change.buried.iter().map(|burial| burial.id)) {
+        for id in settled.chain(retried).chain(change.buried.iter().map(|burial| burial.id())) {
             let owner = self.envelopes.get(&id).map(|waiting| waiting.delivery.envelope.draft.to);
             // What the change itself takes away does not wait any more when it is to be settled.
             let purged = owner.is_some_and(|owner| purged.contains(&owner));
@@ -315,13 +318,13 @@ impl Contents {
 
     fn settle(&mut self, change: &Change, at: Timestamp) {
         for settlement in &change.settled {
-            if let Some(WaitingDelivery { delivery, .. }) = self.envelopes.remove(&settlement.id)
-                && settlement.threaded
+            if let Some(WaitingDelivery { delivery, .. }) = self.envelopes.remove(&settlement.id())
+                && settlement.is_threaded()
             {
                 self.keep(&delivery, Standing::Settled, at);
             }
             self.tally.settled += 1;
-            self.remember(settlement.key.as_deref(), Fate::Settled(settlement.reply.clone()));
+            self.remember(settlement.key(), Fate::Settled(settlement.reply.clone()));
         }
         for retry in &change.retried {
             if let Some(waiting) = self.envelopes.get_mut(&retry.id) {
@@ -329,13 +332,13 @@ impl Contents {
             }
         }
         for burial in &change.buried {
-            if let Some(WaitingDelivery { delivery, .. }) = self.envelopes.remove(&burial.id) {
+            if let Some(WaitingDelivery { delivery, .. }) = self.envelopes.remove(&burial.id()) {
                 let delivery = Delivery { attempt: burial.attempts, ..delivery };
                 let letter = DeadLetter { delivery, failure: burial.failure.clone(), buried_at: at };
-                self.dead.insert(burial.id, letter);
+                self.dead.insert(burial.id(), letter);
                 self.tally.buried += 1;
             }
-            self.remember(burial.key.as_deref(), Fate::Buried(burial.failure.to_string()));
+            self.remember(burial.key(), Fate::Buried(burial.failure.to_string()));
         }
     }
 

@@ -191,12 +191,15 @@ impl<'a> Writer<'a> {
 
     /// What is known to be wrong with a change before any of it is written.
     fn refusal(&self, change: &Change) -> rusqlite::Result<Option<Refusal>> {
+        if let Some(taken) = change.roster.as_ref().and_then(|roster| roster.taken(&self.mirrors.roster)) {
+            return Ok(Some(Refusal::Taken(taken)));
+        }
         if let Some(stranger) = self.stranger(change) {
             return Ok(Some(Refusal::UnknownPerson(stranger)));
         }
-        let settled = change.settled.iter().map(|settlement| settlement.id);
+        let settled = change.settled.iter().map(Settlement::id);
         let retried = change.retried.iter().map(|retry| retry.id);
-        let mut leaving = settled.chain(retried).chain(change.buried.iter().map(|burial| burial.id));
+        let mut leaving = settled.chain(retried).chain(change.buried.iter().map(Burial::id));
         let waits = |id: &EnvelopeId| {
             !change.clear && change.author.is_some_and(|author| self.mirrors.index.contains(author, *id))
         };
@@ -406,12 +409,12 @@ impl<'a> Writer<'a> {
     }
 
     fn settle(&mut self, author: PersonId, settlement: &Settlement) -> Result<(), Trouble> {
-        if settlement.threaded {
-            history::keep(self.transaction, settlement.id, "settled", self.at)?;
+        if settlement.is_threaded() {
+            history::keep(self.transaction, settlement.id(), "settled", self.at)?;
         }
-        self.delete_waiting(author, settlement.id, settlement.bytes)?;
+        self.delete_waiting(author, settlement.id(), settlement.bytes())?;
         self.mirrors.tally.settled += 1;
-        if let Some(key) = &settlement.key {
+        if let Some(key) = settlement.key() {
             self.remember_fate(key, "settled", None, settlement.reply.as_ref())?;
         }
         Ok(())
@@ -434,12 +437,12 @@ impl<'a> Writer<'a> {
         );
         let failure = failure_name(burial.failure.kind);
         let mut statement = self.transaction.prepare_cached(&sql)?;
-        statement.execute(params![burial.id.0, self.at.as_micros(), failure, burial.failure.reason])?;
+        statement.execute(params![burial.id().0, self.at.as_micros(), failure, burial.failure.reason])?;
         let sql = "UPDATE dead_letters SET attempt = ?2 WHERE id = ?1";
-        self.transaction.prepare_cached(sql)?.execute(params![burial.id.0, burial.attempts])?;
-        self.delete_waiting(author, burial.id, burial.bytes)?;
+        self.transaction.prepare_cached(sql)?.execute(params![burial.id().0, burial.attempts])?;
+        self.delete_waiting(author, burial.id(), burial.bytes())?;
         self.mirrors.tally.buried += 1;
-        if let Some(key) = &burial.key {
+        if let Some(key) = burial.key() {
             self.remember_fate(key, "buried", Some(&burial.failure.to_string()), None)?;
         }
         Ok(())

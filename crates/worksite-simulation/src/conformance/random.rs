@@ -1,8 +1,9 @@
 //! Random changes own what no hand-written case thought of: from a seed, against two models, with restarts in between.
 
-use super::{AT, BYTES, Open, commit, draft, opened, people, removal, settle, state, waiting};
+use super::{AT, Open, commit, draft, opened, people, removal, settle, state, waiting};
 use crate::memory::{MemoryDisk, MemoryStore};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use worksite_model::{
     Burial, Change, Departure, Draft, Envelope, EnvelopeId, FailureKind, Keep, NamedWrite, Payload, PersonId, Priority,
@@ -45,7 +46,7 @@ fn random_change(model: &BTreeMap<i64, BTreeSet<i64>>, place: i64, roll: &dyn Fn
 }
 
 fn apply(model: &mut BTreeMap<i64, BTreeSet<i64>>, change: &Change, verdict: Verdict) {
-    let settled = change.settled.iter().map(|settlement| settlement.id.0);
+    let settled = change.settled.iter().map(|settlement| settlement.id().0);
     let author = change.author.map_or(0, |author| author.0);
     let waits = |id: i64| model.get(&author).is_some_and(|mail| mail.contains(&id));
     let good = change.drafts.iter().all(|draft| draft.to.0 <= 3) && settled.clone().all(waits);
@@ -200,26 +201,26 @@ impl Dice {
         (place < from.len()).then(|| from.swap_remove(place))
     }
 
-    fn dispose(&mut self, change: &mut Change, envelope: &Envelope) {
-        let (id, key, threaded) = (envelope.id, envelope.draft.key.clone(), envelope.draft.thread.is_some());
+    fn dispose(&mut self, change: &mut Change, envelope: &Arc<Envelope>) {
+        let (id, envelope) = (envelope.id, envelope.clone());
         let failure = RoutineFailure::new(FailureKind::Panicked, format!("for {id}"));
         match self.roll(12) {
             0 | 1 => {
                 let due = Timestamp::from_seconds(self.roll(5_000).cast_signed());
                 change.retried.push(Retry { id, attempt: 2 + self.roll(3) as u32, due, failure: Some(failure) });
             }
-            2 => change.buried.push(Burial { id, attempts: 3, failure, key, bytes: BYTES }),
+            2 => change.buried.push(Burial { envelope, attempts: 3, failure }),
             3 if self.roll(2) == 0 => change.dropped.push(id),
             3 => change.removed.push(id),
             // Settled, and acknowledged besides: that cannot be.
             4 => {
                 change.removed.push(id);
-                change.settled.push(Settlement { id, routine: "r", key, reply: None, threaded, bytes: BYTES });
+                change.settled.push(Settlement { envelope, routine: "r", reply: None });
             }
             _ => {
                 let reply = Payload::encode(&self.roll(99)).expect("a number can be encoded");
                 let reply = (self.roll(2) == 0).then_some(reply);
-                change.settled.push(Settlement { id, routine: "r", key, reply, threaded, bytes: BYTES });
+                change.settled.push(Settlement { envelope, routine: "r", reply });
             }
         }
     }
