@@ -1,5 +1,6 @@
 //! What a user is promised, one file per promise, through the public API only.
 
+mod agents;
 mod broadcast;
 mod correspondence;
 mod dead_letters;

@@ -166,3 +166,14 @@ impl Meter {
         self.0.load(Ordering::SeqCst)
     }
 }
+
+/// Waits for what is told beside an answer and not before it.
+pub async fn until(holds: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it never came true");
+}

@@ -43,7 +43,6 @@ fn every_foreign_crate_has_one_home() {
     let homes = BTreeMap::from([
         ("rusqlite", set(&["worksite-store"])),
         ("actix", set(&["worksite-runtime"])),
-        ("tokio-stream", set(&["worksite-runtime"])),
         ("futures-util", set(&["worksite-runtime"])),
         // The simulation starts a paused clock.
         ("tokio", set(&["worksite-runtime", "worksite-simulation"])),

@@ -3,13 +3,14 @@
 
 use crate::broadcast::Broadcast;
 use crate::directory::{Directory, Setting};
+use crate::hub::Hub;
 use crate::persistence::{Listen, Persistence};
 use crate::runtime::{Handle, House, Thread};
 use crate::supervisor::Supervisor;
 use crate::{Clock, Runtime, StartError};
 use actix::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 use worksite_model::{AsyncRoutine, InboxPolicy, Limits, Person, Registry, RegistryError, Retention, Routine, Store};
 
 /// Says whose mail the application takes by hand.
@@ -171,7 +172,6 @@ impl Builder {
         directory.open(store.roster()?, &store.waiting()?, &store.paused()?);
         let (limits, retention) = (self.limits.clone(), self.retention);
         let persistence = place(Persistence::new(store, directory.clone(), clock.clone(), limits, retention));
-        let (facts, _) = broadcast::channel(self.limits.subscriber_facts_max);
         let house = Arc::new(House {
             registry: self.registry,
             limits: self.limits,
@@ -180,17 +180,11 @@ impl Builder {
             directory,
             persistence: persistence.clone(),
         });
-        let listening = facts.downgrade();
-        let broadcast = Broadcast::new(facts).start();
+        let hub = Arc::new(Hub::default());
+        let broadcast = Broadcast::new(hub.clone()).start();
         let supervisor = Supervisor::new(house.clone()).start();
         persistence.do_send(Listen { supervisor: supervisor.downgrade(), broadcast: broadcast.downgrade() });
-        Ok(Handle {
-            house,
-            supervisor,
-            facts: listening,
-            broadcast: Mutex::new(Some(broadcast)),
-            thread: Mutex::new(None),
-        })
+        Ok(Handle { house, supervisor, hub, broadcast: Mutex::new(Some(broadcast)), thread: Mutex::new(None) })
     }
 }
 

@@ -69,6 +69,14 @@ impl SendError {
         }
     }
 
+    /// The recipient who is not there, if that is what is wrong.
+    pub(crate) fn unknown_person(&self) -> Option<PersonId> {
+        match self {
+            Self::Rejected { rejection: Rejection::UnknownPerson(person), .. } => Some(*person),
+            _ => None,
+        }
+    }
+
     /// What was to be sent.
     pub fn into_drafts(self) -> Vec<Draft> {
         match self {
@@ -137,6 +145,21 @@ pub enum DeskError {
     /// What is to be redriven has no place: the recipient's inbox is full. Try again later.
     #[error("there is no room for what is to be redriven: {0} is reached")]
     NoRoom(&'static str),
+    /// Somebody of this id is active already. Choose another id.
+    #[error("person {0} is on the roster already")]
+    Taken(PersonId),
+    /// There is no routine of this name, or its state is of another type. Correct the call.
+    #[error("the routine has no such state")]
+    OtherState,
+    /// The application's change of a state panicked; the state is as it was.
+    #[error("the change of the state panicked; the state is as it was")]
+    Panicked,
+    /// The state as the application changed it cannot be encoded, or is too large; it is as it was.
+    #[error("the changed state cannot be written: {0}")]
+    Unencodable(String),
+    /// The worker cannot be used: its state cannot be read, or the store is closed. Look at its last error.
+    #[error("the worker of person {0} is held")]
+    Held(PersonId),
     /// The stored value is not what was asked for, or cannot be read by this build.
     #[error(transparent)]
     Payload(#[from] PayloadError),
@@ -152,7 +175,15 @@ impl DeskError {
     /// What the caller should do next.
     pub fn advice(&self) -> Advice {
         match self {
-            Self::UnknownPerson(_) | Self::NotManual(_) | Self::NotBuried(_) | Self::Payload(_) => Advice::FixRequest,
+            Self::UnknownPerson(_)
+            | Self::NotManual(_)
+            | Self::NotBuried(_)
+            | Self::Taken(_)
+            | Self::OtherState
+            | Self::Panicked
+            | Self::Unencodable(_)
+            | Self::Payload(_) => Advice::FixRequest,
+            Self::Held(_) => Advice::CallForHelp,
             Self::Rejected(rejection) => rejection.advice(),
             Self::NoRoom(_) => Advice::RetryLater,
             Self::Store(error) => error.advice(),
@@ -228,6 +259,7 @@ impl CommitFailure {
         match self {
             Self::Refused(Refusal::UnknownPerson(person)) => DeskError::UnknownPerson(person),
             Self::Refused(Refusal::NotBuried(id)) => DeskError::NotBuried(id),
+            Self::Refused(Refusal::Taken(person)) => DeskError::Taken(person),
             Self::Refused(refusal) => DeskError::Store(StoreError::Closed(refusal.to_string())),
             Self::Store(error) => DeskError::Store(error),
         }

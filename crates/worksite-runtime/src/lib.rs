@@ -29,11 +29,19 @@ pub use status::{InboxReport, Status, WorkerHandle};
 
 mod execute;
 
+mod hub;
+pub use hub::{Slow, SubscriptionOptions, SubscriptionReport};
+
 mod broadcast;
 pub use broadcast::{Subscription, Told};
 
 mod clock;
 pub use clock::{Clock, ManualClock};
+
+mod agents;
+pub use agents::{Activity, AgentError, AgentHandle, AgentService, Workflow, WorkflowRoutine};
+
+mod update;
 
 mod worker_runtime;
 pub use worker_runtime::{WorkerRuntime, WorkerRuntimeManager};

@@ -7,19 +7,21 @@
 use crate::broadcast::Broadcast;
 use crate::directory::{Directory, NoPlace};
 use crate::error::CommitFailure;
+use crate::hub::{Hub, Outbox, Slow, SubscriptionOptions, SubscriptionReport};
 use crate::persistence::{Answer, Commit, Persistence, Read, Reading, SendAnswer};
 use crate::status::{InboxReport, Status, WorkerHandle};
 use crate::supervisor::{AwaitRest, CrashWorker, Park, Quiesce, Shutdown, Start, Supervisor, Terminate, WakeFor};
+use crate::update::Update;
 use crate::worker::{Drain, Peek, PutBack, Remove, Worker};
 use crate::{AskError, Builder, Clock, DeskError, SendError, Subscription};
 use actix::Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 use worksite_model::{
-    Change, Committed, DeadLetter, Delivery, Departure, Draft, Durable, Entry, EnvelopeId, Fact, Fate, Filter, Limits,
-    Overflow, Person, PersonId, Registry, Rejection, Roster, RosterChange, RosterDifference, StoreError, Tally,
-    ThreadEntry, accept,
+    Change, Committed, DeadLetter, Delivery, Departure, Draft, Durable, Entry, EnvelopeId, Fate, Filter, Interest,
+    Limits, Overflow, Payload, Person, PersonId, Registry, Rejection, Roster, RosterChange, RosterDifference,
+    StateWrite, StoreError, Tally, ThreadEntry, accept,
 };
 
 /// What all workers share.
@@ -73,8 +75,8 @@ pub struct Runtime(Arc<Handle>);
 pub(crate) struct Handle {
     pub(crate) house: Arc<House>,
     pub(crate) supervisor: Addr<Supervisor>,
-    /// Where subscribers listen. Weak: their streams end with the actor that tells them.
-    pub(crate) facts: broadcast::WeakSender<Fact>,
+    /// The queues of subscribers.
+    pub(crate) hub: Arc<Hub>,
     /// Keeps the actor that tells subscribers, until the house closes.
     pub(crate) broadcast: Mutex<Option<Addr<Broadcast>>>,
     /// Ends the house's own thread, if it has one.
@@ -133,6 +135,40 @@ impl Runtime {
         let roster = RosterChange::Join(vec![person]);
         let committed = self.change_house(Change { roster: Some(roster), ..Change::default() }).await?;
         Ok(committed.roster.clone().unwrap_or_default())
+    }
+
+    /// Adds somebody who is not active yet, with this state of this routine, in one commit. Of several who create one id at
+    /// once, one succeeds.
+    ///
+    /// # Errors
+    /// [`DeskError::Taken`], and [`DeskError`].
+    pub async fn create<S: Durable>(&self, person: Person, routine: &str, state: &S) -> Result<(), DeskError> {
+        let (id, payload) = (person.id, Payload::encode(state)?);
+        let state = StateWrite { person: id, routine: routine.to_string().into(), payload };
+        let roster = Some(RosterChange::Create(vec![person]));
+        self.propose(Change { roster, states: vec![state], ..Change::default() }).await.map(drop)
+    }
+
+    /// Changes a routine's state on the worker, between two activations and atomically: nobody sees a half-made change,
+    /// and none is lost however many are made at once. Durable when it returns, with what the closure gave. Of a routine
+    /// without a state yet it is given the default.
+    ///
+    /// # Errors
+    /// [`DeskError::OtherState`], [`DeskError::Panicked`] (the state is as it was), and [`DeskError`].
+    pub async fn update_state<S: Durable, T: Send + 'static>(
+        &self,
+        person: impl Into<PersonId>,
+        routine: &str,
+        change: impl FnOnce(&mut S) -> T + Send + 'static,
+    ) -> Result<T, DeskError> {
+        let place = self.house().registry.place(routine).ok_or(DeskError::OtherState)?;
+        let (update, result) = Update::new(place, change);
+        self.wake(person.into()).await?.do_send(update);
+        match result.await {
+            Ok(result) => result,
+            Err(_dropped) if self.house().directory.is_closed() => Err(DeskError::Stopped),
+            Err(_dropped) => Err(DeskError::Panicked),
+        }
     }
 
     /// Takes somebody off the roster at once; the others stay. With [`Departure::Purge`] also what somebody left behind
@@ -297,11 +333,36 @@ impl Runtime {
         }
     }
 
-    /// Subscribes to all facts from now on, in commit order.
+    /// Subscribes to all facts from now on, in commit order. Who lags behind [`Limits::subscriber_facts_max`] loses the
+    /// oldest, and is told how many.
     pub fn subscribe(&self) -> Subscription {
-        // In a closed house nothing is told any more: the stream of a channel without a sender ends at once.
-        let closed = || broadcast::channel(1).1;
-        Subscription::new(self.0.facts.upgrade().map_or_else(closed, |facts| facts.subscribe()))
+        self.subscribe_to(self.subscription(Interest::everything()))
+    }
+
+    /// Subscribes to what is wanted of the facts from now on. Each subscriber has a queue of its own: a slow one slows
+    /// nobody.
+    pub fn subscribe_to(&self, options: SubscriptionOptions) -> Subscription {
+        let outbox = Arc::new(Outbox::new(options));
+        self.0.hub.add(outbox.clone());
+        Subscription::new(outbox)
+    }
+
+    /// The usual options for a subscription of this interest.
+    pub fn subscription(&self, interest: Interest) -> SubscriptionOptions {
+        let facts_max = self.house().limits.subscriber_facts_max;
+        SubscriptionOptions { interest, facts_max, slow: Slow::default(), until_left: None }
+    }
+
+    /// Subscribes to what is told about somebody, until they leave: their leaving is told last.
+    pub fn subscribe_person(&self, person: impl Into<PersonId>) -> Subscription {
+        let person = person.into();
+        let options = self.subscription(Interest::everything().person(person));
+        self.subscribe_to(SubscriptionOptions { until_left: Some(person), ..options })
+    }
+
+    /// How all subscriptions stand, in the order in which they were made.
+    pub fn subscriptions(&self) -> Vec<SubscriptionReport> {
+        self.0.hub.reports()
     }
 
     /// Looks at mail that could be taken now, without taking it.

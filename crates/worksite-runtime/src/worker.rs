@@ -7,7 +7,7 @@
 //! is *busy* and takes no other. Its memory is a cache of the store; after any doubt it is read again.
 
 use crate::directory::Seat;
-use crate::error::CommitFailure;
+use crate::error::{CommitFailure, DeskError};
 use crate::execute::{self, Executed};
 use crate::memory::{Memories, Memory};
 use crate::parcel::DeliverVolatile;
@@ -15,9 +15,11 @@ use crate::persistence::{Answer, Commit, Read, Recover};
 use crate::runtime::House;
 use crate::status::{Status, Tenure};
 use crate::supervisor::{Departed, Left, Rested, Supervisor};
+use crate::update::{Made, Update};
 use actix::WeakAddr;
 use actix::prelude::*;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -50,6 +52,8 @@ pub(crate) struct Worker {
     /// Volatile drafts that came while it was busy.
     #[expect(clippy::box_collection, reason = "a pointer while there are none, which is nearly always")]
     volatile: Option<Box<VecDeque<DeliverVolatile>>>,
+    /// Changes of states that the application has asked for; and those that are being written.
+    updates: Option<Box<Updates>>,
     /// What it is doing.
     doing: Doing,
     /// How many of the next deliveries are to be performed one at a time.
@@ -72,6 +76,15 @@ pub(crate) struct Worker {
     finishing: bool,
     /// How it goes, when it goes on purpose.
     leaving: Option<Departed>,
+}
+
+/// What the application changes itself.
+#[derive(Default)]
+struct Updates {
+    /// Asked for.
+    waiting: VecDeque<Update>,
+    /// Made, and being written.
+    written: Vec<Made>,
 }
 
 /// What a worker is doing. Only an idle one takes mail.
@@ -99,6 +112,7 @@ impl Worker {
             inbox: Inbox::default(),
             states: Memories::default(),
             volatile: None,
+            updates: None,
             doing: Doing::Idle,
             singly: 0,
             alarm: None,
@@ -165,6 +179,24 @@ impl Handler<DeliverVolatile> for Worker {
     }
 }
 
+impl Handler<Update> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, update: Update, ctx: &mut Self::Context) {
+        if matches!(self.doing, Doing::Held) {
+            return update.refuse(DeskError::Held(self.person));
+        }
+        let updates = self.updates.get_or_insert_default();
+        if updates.waiting.len() >= self.house.limits.volatile_drafts_max {
+            return update.refuse(DeskError::NoRoom("volatile_drafts_max"));
+        }
+        updates.waiting.push_back(update);
+        if matches!(self.doing, Doing::Idle) && !self.finishing {
+            self.update(ctx);
+        }
+    }
+}
+
 /// What this worker proposed has become durable.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -191,6 +223,7 @@ impl Handler<Settled> for Worker {
             self.tidying = false;
             return self.activate(ctx);
         }
+        self.finish_updates(&Ok(()));
         for retry in &committed.retried {
             self.inbox.retry(retry.id, retry.attempt, retry.due);
         }
@@ -219,6 +252,9 @@ impl Handler<Unsettled> for Worker {
         }
         if let Doing::Busy { routine: Some(routine) } = self.doing {
             self.states.spoil(routine);
+        }
+        if self.finish_updates(&Err(failure.clone())) {
+            return self.after_failed_update(failure, ctx);
         }
         match failure {
             CommitFailure::Store(StoreError::Busy(_) | StoreError::Full(_)) => {
@@ -356,7 +392,11 @@ impl Handler<Passivate> for Worker {
     type Result = ();
 
     fn handle(&mut self, _: Passivate, ctx: &mut Self::Context) {
-        if matches!(self.doing, Doing::Idle) && self.inbox.is_idle() && self.volatile_count() == 0 {
+        if matches!(self.doing, Doing::Idle)
+            && self.inbox.is_idle()
+            && self.volatile_count() == 0
+            && self.updates.is_none()
+        {
             self.leaving = Some(Departed::Passivated);
             self.finish(ctx);
         }
@@ -448,12 +488,92 @@ impl Worker {
         if self.finishing {
             return self.finish(ctx);
         }
+        self.update(ctx);
         self.activate(ctx);
         while let (Doing::Idle, false, Some(volatile)) = (&self.doing, self.paused, &mut self.volatile) {
             match volatile.pop_front() {
                 Some(delivery) => self.attend(delivery, ctx),
                 None => self.volatile = None,
             }
+        }
+    }
+
+    /// Makes the changes of one routine's state that the application has asked for, all in one proposal.
+    fn update(&mut self, ctx: &mut Context<Self>) {
+        if !matches!(self.doing, Doing::Idle) {
+            return;
+        }
+        let Some(updates) = &mut self.updates else { return };
+        let Some(place) = updates.waiting.front().map(|update| update.routine) else { return };
+        let (now, later) = updates.waiting.drain(..).partition(|update| update.routine == place);
+        updates.waiting = later;
+        self.doing = Doing::Busy { routine: Some(place) };
+        self.with_state(place, ctx, move |worker, state, ctx| worker.make_updates(place, state, now, ctx));
+    }
+
+    /// Each change stands on those before it; one that panics is undone alone, by way of the encoded state before it.
+    fn make_updates(
+        &mut self,
+        place: usize,
+        mut state: LiveState,
+        mut updates: VecDeque<Update>,
+        ctx: &mut Context<Self>,
+    ) {
+        let mut written: Option<StateWrite> = None;
+        while let Some(update) = updates.pop_front() {
+            let made = catch_unwind(AssertUnwindSafe(|| update.apply(&mut state)));
+            let encoded = made.map_err(drop).and_then(|made| match self.encode(place, &state) {
+                Ok(write) => Ok((made, write)),
+                Err(failure) => {
+                    made.into_iter().for_each(|made| made(Err(DeskError::Unencodable(failure.reason.clone()))));
+                    Err(())
+                }
+            });
+            if let Ok((made, write)) = encoded {
+                self.updates.get_or_insert_default().written.extend(made);
+                written = write;
+                continue;
+            }
+            let before = written.as_ref().and_then(|write| self.load_state(place, &write.payload));
+            let Some(before) = before else {
+                // Nothing was made yet: the state is read again, and the others are made then.
+                self.states.spoil(place);
+                let waiting = &mut self.updates.get_or_insert_default().waiting;
+                updates.into_iter().rev().for_each(|update| waiting.push_front(update));
+                return ctx.notify(Resume);
+            };
+            state = before;
+        }
+        self.states.remember(place, state, false);
+        let states = written.into_iter().collect();
+        self.propose(Change { author: Some(self.person), states, ..Change::default() });
+    }
+
+    fn load_state(&self, place: usize, payload: &Payload) -> Option<LiveState> {
+        let routine = self.house.registry.get(place)?;
+        execute::Desk { house: &self.house, person: self.person, routine }.load(Some(payload)).ok()
+    }
+
+    /// Tells those whose changes were being written; whether there were any.
+    fn finish_updates(&mut self, durable: &Result<(), CommitFailure>) -> bool {
+        let Some(updates) = &mut self.updates else { return false };
+        let written = std::mem::take(&mut updates.written);
+        let any = !written.is_empty();
+        for finish in written {
+            finish(durable.clone().map_err(CommitFailure::into_desk_error));
+        }
+        if updates.waiting.is_empty() {
+            self.updates = None;
+        }
+        any
+    }
+
+    fn after_failed_update(&mut self, failure: CommitFailure, ctx: &mut Context<Self>) {
+        match failure {
+            CommitFailure::Store(StoreError::Busy(_) | StoreError::Full(_)) | CommitFailure::Refused(_) => {
+                self.resume(ctx);
+            }
+            failure => self.hold(&failure.into_desk_error().to_string()),
         }
     }
 
@@ -779,6 +899,9 @@ impl Worker {
     fn hold(&mut self, reason: &str) {
         tracing::error!(person = self.person.0, reason, "a worker is held; its mail waits on disk");
         self.doing = Doing::Held;
+        if let Some(updates) = self.updates.take() {
+            updates.waiting.into_iter().for_each(|update| update.refuse(DeskError::Held(self.person)));
+        }
         self.tenure.fail(reason.to_string());
         self.tenure.set(Status::Failed);
         self.report_sleep();

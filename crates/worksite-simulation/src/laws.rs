@@ -188,7 +188,9 @@ fn hold(law: Law, holds: bool, how: impl FnOnce() -> String) -> Result<(), Broke
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use worksite_model::{Change, Draft, Entry, Envelope, Grant, Payload, Settlement, StateWrite, Tally, Timestamp, Waiting};
+    use worksite_model::{
+        Change, Draft, Entry, Envelope, Grant, Payload, Settlement, StateWrite, Tally, Timestamp, Waiting,
+    };
 
     fn envelope(id: i64) -> Arc<Envelope> {
         let draft = Draft::to(1, &1_u64).unwrap();

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::path::Path;
 use thiserror::Error;
 use worksite_model::{Advice, AsyncRoutine, InboxPolicy, Limits, Person, Retention, Routine};
-use worksite_runtime::{Clock, Runtime, StartError, WorkerRuntimeManager};
+use worksite_runtime::{AgentService, Clock, Runtime, StartError, WorkerRuntimeManager, Workflow, WorkflowRoutine};
 use worksite_store::{SqliteOptions, SqliteStore};
 
 pub use pollster::block_on;
@@ -26,12 +26,13 @@ pub mod prelude {
     pub use crate::{Builder, OpenError, Worksite};
     pub use worksite_model::{
         Advice, Ageing, AsyncRoutine, Departure, Draft, Durable, Encoding, Ended, EnvelopeId, Fact, Filter,
-        InboundMessage, InboxPolicy, Keep, Limits, Misfire, Outcome, Overflow, Payload, Person, PersonId, Priority,
-        Retention, RetryPolicy, Roster, Routine, RoutineFailure, Standing, Tally, Timestamp, Turn,
+        InboundMessage, InboxPolicy, Interest, Keep, Limits, Misfire, Outcome, Overflow, Payload, Person, PersonId,
+        Priority, Retention, RetryPolicy, Roster, Routine, RoutineFailure, Standing, Tally, Timestamp, Turn,
     };
     pub use worksite_runtime::{
-        AskError, Clock, DeskError, InboxReport, ManualClock, Receipt, SendError, Status, Subscription, Termination,
-        Told, WorkerHandle, WorkerRuntime, WorkerRuntimeManager,
+        Activity, AgentError, AgentHandle, AgentService, AskError, Clock, DeskError, InboxReport, ManualClock, Receipt,
+        SendError, Slow, Status, Subscription, SubscriptionOptions, SubscriptionReport, Termination, Told,
+        WorkerHandle, WorkerRuntime, WorkerRuntimeManager, Workflow,
     };
     pub use worksite_store::{SqliteOptions, SyncMode};
 }
@@ -77,6 +78,11 @@ impl Worksite {
 }
 
 impl Worksite {
+    /// The agents of a workflow: seed 004's service.
+    pub fn agents<W: Workflow>(&self) -> AgentService<W> {
+        AgentService::new(self.0.clone())
+    }
+
     /// The inboxes under the names of seed 000.
     pub fn worker_runtimes(&self) -> WorkerRuntimeManager {
         WorkerRuntimeManager::new(self.0.clone())
@@ -104,6 +110,12 @@ impl Builder {
     pub fn routine<R: Routine>(mut self, routine: R) -> Self {
         self.runtime = self.runtime.routine(routine);
         self
+    }
+
+    /// Adds a workflow to all workers that are not manual: its agents are had by [`Worksite::agents`].
+    #[must_use]
+    pub fn workflow<W: Workflow>(self, workflow: W) -> Self {
+        self.routine(WorkflowRoutine(workflow))
     }
 
     /// Adds an asynchronous routine to all workers that are not manual.
