@@ -1,9 +1,10 @@
 //! A proposal: [`Change`] is all that one decision wants written. There is no other kind of write.
 
 use crate::{
-    Delivery, Departure, Draft, Envelope, EnvelopeId, Payload, Person, PersonId, Roster, RosterDifference,
-    RoutineFailure, Timestamp,
+    CursorChange, Delivery, Departure, Draft, Envelope, EnvelopeId, KeepStates, Payload, Person, PersonId, Roster,
+    RosterDifference, RoutineFailure, Timestamp,
 };
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -38,6 +39,9 @@ pub struct Change {
     pub announcements: Vec<Announcement>,
     /// Rows for the application's own tables.
     pub writes: Vec<NamedWrite>,
+    /// What is to become of durable subscriptions. One that is not there refuses the whole change, except to be opened
+    /// or closed.
+    pub cursors: Vec<CursorChange>,
     /// Whether all waiting mail and all routine state is to go (seed 000 `clear_all`), before anything else.
     pub clear: bool,
 }
@@ -174,7 +178,7 @@ impl Settlement {
 }
 
 /// An envelope that gets another attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     /// Which.
     pub id: EnvelopeId,
@@ -187,7 +191,7 @@ pub struct Retry {
 }
 
 /// An envelope that is given up: it becomes a dead letter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Burial {
     /// Which.
     pub envelope: Arc<Envelope>,
@@ -228,10 +232,12 @@ pub struct StateWrite {
     pub routine: Cow<'static, str>,
     /// The state, encoded.
     pub payload: Payload,
+    /// How many earlier ones are kept.
+    pub keep: Option<KeepStates>,
 }
 
 /// What a routine wants subscribers told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement {
     /// What it is about.
     pub topic: Cow<'static, str>,

@@ -2,9 +2,10 @@
 //! of it that a subscriber is told.
 
 use crate::{
-    Announcement, Burial, Change, Draft, Entry, Envelope, EnvelopeId, Grant, Person, PersonId, Removal, Retry,
+    Announcement, Burial, Change, Draft, Durable, Entry, Envelope, EnvelopeId, Grant, Person, PersonId, Removal, Retry,
     RosterDifference, Settlement, Timestamp,
 };
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -115,7 +116,7 @@ impl Committed {
 }
 
 /// What subscribers are told, after it has become durable and in commit order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Fact {
     /// Somebody became active.
@@ -199,6 +200,10 @@ pub enum Fact {
         /// What.
         announcement: Announcement,
     },
+}
+
+impl Durable for Fact {
+    const TYPE: &'static str = "fact";
 }
 
 impl Fact {

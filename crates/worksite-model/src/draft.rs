@@ -41,7 +41,7 @@ impl Priority {
 /// assert_eq!(draft.payload.type_name, "string");
 /// # Ok::<(), worksite_model::PayloadError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draft {
     /// Who gets it.
     pub to: PersonId,
@@ -70,6 +70,8 @@ pub struct Draft {
     /// How long nothing else with a cooldown may go from this sender to this recipient through this channel. It is for
     /// the door alone: an envelope has none.
     pub cooldown: Option<Duration>,
+    /// The trace context it was sent in (a W3C `traceparent`), so that a trace goes on through commits and restarts.
+    pub trace: Option<String>,
 }
 
 impl Draft {
@@ -98,6 +100,7 @@ impl Draft {
             thread: None,
             reply_to: None,
             cooldown: None,
+            trace: None,
         }
     }
 
@@ -185,6 +188,13 @@ impl Draft {
         self
     }
 
+    /// Says in which trace context it is sent: a W3C `traceparent`.
+    #[must_use]
+    pub fn trace(mut self, context: impl Into<String>) -> Self {
+        self.trace = Some(context.into());
+        self
+    }
+
     /// Says which envelope it answers.
     #[must_use]
     pub fn reply_to(mut self, envelope: EnvelopeId) -> Self {
@@ -219,6 +229,7 @@ pub fn accept(draft: &Draft, limits: &Limits, now: Timestamp) -> Result<(), Reje
     for (field, text) in [
         ("key", draft.key.as_deref()),
         ("thread", draft.thread.as_deref()),
+        ("trace", draft.trace.as_deref()),
         ("kind", draft.kind.as_deref()),
         ("channel", draft.channel.as_deref()),
         ("routine", draft.routine.as_deref()),

@@ -1,11 +1,12 @@
 //! A draft the store has accepted: [`Envelope`], with its id and its time. It exists once; deliveries are many.
 
 use crate::{Draft, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
 /// An envelope's number: given at acceptance, in commit order, never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct EnvelopeId(pub i64);
 
 impl fmt::Display for EnvelopeId {
@@ -16,7 +17,7 @@ impl fmt::Display for EnvelopeId {
 
 /// A draft that has become durable. It never changes; it leaves the inbox only in the commit that holds its
 /// consequences (law *ack with effects*).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     /// Its number.
     pub id: EnvelopeId,

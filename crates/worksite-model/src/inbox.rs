@@ -122,6 +122,11 @@ impl Inbox {
         self.places().lanes.iter().map(BTreeMap::len).sum()
     }
 
+    /// How many envelopes could be taken in each lane, the control lane first.
+    pub fn lane_counts(&self) -> [usize; 5] {
+        Priority::ALL.map(|priority| self.lane(priority).len())
+    }
+
     /// How many envelopes nobody takes now, whatever happens: their moment has not come, or only the control lane is
     /// taken.
     pub fn sleeping_count(&self) -> usize {

@@ -1,7 +1,7 @@
 //! What a subscriber wants to hear: [`Interest`], looked at before a fact is put into anybody's queue. A value; all parts
 //! must fit.
 
-use crate::{Fact, PersonId, Priority};
+use crate::{Durable, Encoding, Fact, PersonId, Priority};
 use serde::{Deserialize, Serialize};
 
 /// What a subscriber wants to hear. An empty interest means everything; each part that is set narrows it. A fact that is
@@ -25,6 +25,11 @@ pub struct Interest {
     pub priority_min: Option<Priority>,
     /// Only what has been dealt with: settled or buried.
     pub processed_only: bool,
+}
+
+impl Durable for Interest {
+    const TYPE: &'static str = "interest";
+    const ENCODING: Encoding = Encoding::Json;
 }
 
 impl Interest {

@@ -58,6 +58,12 @@ pub use committed::{Committed, Fact};
 mod interest;
 pub use interest::Interest;
 
+mod cursor;
+pub use cursor::{Cursor, CursorChange, FactOffset, LoggedFact};
+
+mod revision;
+pub use revision::{KeepStates, Revision};
+
 mod store;
 pub use store::{
     DeadLetter, Entry, Fate, Grant, Quarantined, Recovered, Refusal, Removal, Standing, Store, StoreError, Tally,

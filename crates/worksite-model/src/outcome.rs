@@ -4,6 +4,7 @@
 //! recorded on the delivery, and [`settle`](crate::settle) retries or buries.
 
 use crate::{Announcement, Draft, NamedWrite, Payload, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub enum Outcome {
 }
 
 /// Why a routine ended without an outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum FailureKind {
     /// It returned an error.
@@ -44,7 +45,7 @@ pub enum FailureKind {
 }
 
 /// A routine's failure, as data. Any error becomes one through `?`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoutineFailure {
     /// What happened.
     pub kind: FailureKind,

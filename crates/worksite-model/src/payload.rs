@@ -5,8 +5,8 @@
 //! decoder the checksum has been compared, and the decoder works under a limit: without one, nine damaged bytes make
 //! bincode ask for terabytes and end the process. After decoding, the whole length must have been used.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
@@ -25,7 +25,7 @@ thread_local! {
 }
 
 /// How a body's bytes are to be read. The number is written to files and never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Encoding {
     /// bincode 2, standard configuration, through serde: compact; fields and variants may not be reordered.
     Bincode = 1,
@@ -97,7 +97,7 @@ durable! {
 }
 
 /// Encoded bytes with all that is needed to read them back, or to know that they cannot be.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
 pub struct Payload {
     /// How to read `body`.
     pub encoding: Encoding,
@@ -261,7 +261,6 @@ fn unencodable<T: Durable>(error: impl fmt::Display) -> PayloadError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::Deserialize;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Greeting {

@@ -23,6 +23,9 @@ pub struct Retention {
     pub history: Keep,
     /// Rows that could not be read. Default: 90 days, 10,000.
     pub quarantine: Keep,
+    /// Facts that a durable subscription has not acknowledged; those that all have are forgotten at once. Default: 7 days,
+    /// 1,000,000.
+    pub facts: Keep,
     /// People who left and have neither mail nor state. Default: 90 days, 100,000.
     pub people: Keep,
 }
@@ -35,6 +38,7 @@ impl Default for Retention {
             dead_letters: days(30, 100_000),
             history: days(30, 1_000_000),
             quarantine: days(90, 10_000),
+            facts: days(7, 1_000_000),
             people: days(90, 100_000),
         }
     }
@@ -51,6 +55,8 @@ pub struct Pruned {
     pub history: u64,
     /// Rows that could not be read.
     pub quarantine: u64,
+    /// Facts.
+    pub facts: u64,
     /// People.
     pub people: u64,
     /// Cooldowns that have passed.

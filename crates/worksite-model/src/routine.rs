@@ -5,8 +5,8 @@
 //! that becomes durable together with the acknowledgement of the delivery, or not at all (law *ack with effects*).
 
 use crate::{
-    Announcement, Delivery, Draft, Durable, Envelope, FailureKind, NamedWrite, Outcome, Payload, PayloadError,
-    Performed, PersonId, RegistryError, RetryPolicy, RoutineFailure, Timestamp,
+    Announcement, Delivery, Draft, Durable, Envelope, FailureKind, KeepStates, NamedWrite, Outcome, Payload,
+    PayloadError, Performed, PersonId, RegistryError, RetryPolicy, RoutineFailure, Timestamp,
 };
 use std::any::Any;
 use std::borrow::Cow;
@@ -60,6 +60,11 @@ pub trait Routine: Send + Sync + 'static {
     fn time_max(&self) -> Option<Duration> {
         None
     }
+
+    /// How many of its earlier states are kept; none when it says nothing.
+    fn keep_states(&self) -> Option<KeepStates> {
+        None
+    }
 }
 
 /// An asynchronous routine: one that waits for the outside world (a service, a model, a file). It is given only
@@ -86,6 +91,11 @@ pub trait AsyncRoutine: Send + Sync + 'static {
 
     /// How long one delivery may take; the site's limit when it says nothing.
     fn time_max(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How many of its earlier states are kept; none when it says nothing.
+    fn keep_states(&self) -> Option<KeepStates> {
         None
     }
 }
@@ -209,6 +219,8 @@ pub trait AnyRoutine: Send + Sync {
     fn retry(&self) -> RetryPolicy;
     /// [`Routine::time_max`].
     fn time_max(&self) -> Option<Duration>;
+    /// [`Routine::keep_states`].
+    fn keep_states(&self) -> Option<KeepStates>;
     /// Reads its state as stored, or its default.
     ///
     /// # Errors
@@ -242,6 +254,9 @@ impl<R: Routine> AnyRoutine for Synchronous<R> {
     fn time_max(&self) -> Option<Duration> {
         self.0.time_max()
     }
+    fn keep_states(&self) -> Option<KeepStates> {
+        self.0.keep_states()
+    }
     fn load(&self, stored: Option<&Payload>) -> Result<LiveState, PayloadError> {
         load::<R::State>(stored)
     }
@@ -274,6 +289,9 @@ impl<R: AsyncRoutine> AnyRoutine for Asynchronous<R> {
     }
     fn time_max(&self) -> Option<Duration> {
         self.0.time_max()
+    }
+    fn keep_states(&self) -> Option<KeepStates> {
+        self.0.keep_states()
     }
     fn load(&self, stored: Option<&Payload>) -> Result<LiveState, PayloadError> {
         load::<R::State>(stored)

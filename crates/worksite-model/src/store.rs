@@ -5,8 +5,8 @@
 //! may assume SQLite.
 
 use crate::{
-    Advice, Change, Delivery, Envelope, EnvelopeId, Payload, PersonId, Pruned, Retention, Roster, RosterDifference,
-    RoutineFailure, Timestamp, WaitingDelivery,
+    Advice, Change, Cursor, Delivery, Envelope, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId,
+    Pruned, Retention, Revision, Roster, RosterDifference, RoutineFailure, Timestamp, WaitingDelivery,
 };
 use std::sync::Arc;
 use thiserror::Error;
@@ -66,6 +66,24 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     fn thread(&mut self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError>;
+
+    /// Earlier states of a routine, the newest first, at most `limit`; the present one is the first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn revisions(&mut self, person: PersonId, routine: &str, limit: usize) -> Result<Vec<Revision>, StoreError>;
+
+    /// The durable subscriptions, in order of names.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn cursors(&mut self) -> Result<Vec<Cursor>, StoreError>;
+
+    /// The logged facts after this one that this interest fits, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn facts(&mut self, interest: &Interest, after: FactOffset, limit: usize) -> Result<Vec<LoggedFact>, StoreError>;
 
     /// How much mail there has ever been, and what became of it.
     ///
@@ -175,6 +193,9 @@ pub enum Refusal {
         /// When the next may come.
         until: Timestamp,
     },
+    /// There is no durable subscription of this name. Open it first.
+    #[error("there is no durable subscription named {0:?}")]
+    UnknownCursor(String),
     /// No handler of this name was registered when the store was opened. Register it.
     #[error("no handler for writes named {0:?}")]
     UnknownWrite(String),

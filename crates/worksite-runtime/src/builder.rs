@@ -4,6 +4,7 @@
 use crate::broadcast::Broadcast;
 use crate::directory::{Directory, Setting};
 use crate::hub::Hub;
+use crate::metrics::Counters;
 use crate::persistence::{Listen, Persistence};
 use crate::runtime::{Handle, House, Thread};
 use crate::supervisor::Supervisor;
@@ -170,14 +171,18 @@ impl Builder {
         let policy = self.inboxes.unwrap_or_else(|| Box::new(move |_| usual));
         let directory = Arc::new(Directory::new(Setting { manual, policy }));
         directory.open(store.roster()?, &store.waiting()?, &store.paused()?);
+        let counters = Arc::new(Counters::default());
         let (limits, retention) = (self.limits.clone(), self.retention);
-        let persistence = place(Persistence::new(store, directory.clone(), clock.clone(), limits, retention));
+        let persistence =
+            Persistence::new(store, directory.clone(), clock.clone(), limits, retention, counters.clone());
+        let persistence = place(persistence);
         let house = Arc::new(House {
             registry: self.registry,
             limits: self.limits,
             clock,
             seed: self.seed,
             directory,
+            counters,
             persistence: persistence.clone(),
         });
         let hub = Arc::new(Hub::default());

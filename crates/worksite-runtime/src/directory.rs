@@ -416,6 +416,12 @@ impl Directory {
         }
     }
 
+    /// Envelopes that wait, changes whose senders wait, workers awake.
+    pub(crate) fn gauges(&self) -> (u64, u64, u64) {
+        let read = |count: &AtomicUsize| count.load(Ordering::Acquire) as u64;
+        (read(&self.site_waiting), read(&self.parked), read(&self.seated))
+    }
+
     pub(crate) fn count_cooled(&self, drafts: usize) {
         self.cooled.fetch_add(drafts as u64, Ordering::Relaxed);
     }

@@ -157,6 +157,9 @@ pub enum DeskError {
     /// The state as the application changed it cannot be encoded, or is too large; it is as it was.
     #[error("the changed state cannot be written: {0}")]
     Unencodable(String),
+    /// There is no durable subscription of this name. Open it first.
+    #[error("there is no durable subscription named {0:?}")]
+    UnknownCursor(String),
     /// The worker cannot be used: its state cannot be read, or the store is closed. Look at its last error.
     #[error("the worker of person {0} is held")]
     Held(PersonId),
@@ -180,6 +183,7 @@ impl DeskError {
             | Self::NotBuried(_)
             | Self::Taken(_)
             | Self::OtherState
+            | Self::UnknownCursor(_)
             | Self::Panicked
             | Self::Unencodable(_)
             | Self::Payload(_) => Advice::FixRequest,
@@ -260,6 +264,7 @@ impl CommitFailure {
             Self::Refused(Refusal::UnknownPerson(person)) => DeskError::UnknownPerson(person),
             Self::Refused(Refusal::NotBuried(id)) => DeskError::NotBuried(id),
             Self::Refused(Refusal::Taken(person)) => DeskError::Taken(person),
+            Self::Refused(Refusal::UnknownCursor(name)) => DeskError::UnknownCursor(name),
             Self::Refused(refusal) => DeskError::Store(StoreError::Closed(refusal.to_string())),
             Self::Store(error) => DeskError::Store(error),
         }

@@ -13,6 +13,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 use worksite_model::{
     AnyRoutine, Delivery, Draft, FailureKind, LiveState, Occasion, Overflow, Payload, Performance, Performed, PersonId,
     RoutineFailure, Timestamp, accept, chance,
@@ -66,6 +67,7 @@ impl Desk<'_> {
         let now = self.house.clock.now();
         let (state, mut performed) = self.perform_untimed(state, delivery, now);
         performed.took = self.house.clock.now().since(now);
+        self.house.counters.turn(waited(delivery, now), performed.took);
         let limit = self.time_max();
         if performed.is_done() && performed.took > limit {
             self.house.directory.release_drafts(&performed.drafts);
@@ -86,6 +88,7 @@ impl Desk<'_> {
         }
         let occasion = self.occasion(delivery, now);
         let routine = self.routine.clone();
+        let _span = span_of(self.person, routine.name(), delivery).entered();
         let ended = catch_unwind(AssertUnwindSafe(|| routine.perform(state, delivery.clone(), occasion)));
         match ended {
             Ok(Performance::Ended(state, performed)) => (Some(state), self.inspect(performed)),
@@ -103,6 +106,8 @@ impl Desk<'_> {
         let now = self.house.clock.now();
         let (expired, occasion) = (expired(&delivery, now), self.occasion(&delivery, now));
         let (routine, clock) = (self.routine.clone(), self.house.clock.clone());
+        let counters = self.house.counters.clone();
+        let span = span_of(self.person, self.routine.name(), &delivery);
         let limit = self.time_max();
         async move {
             if let Some(expired) = expired {
@@ -115,8 +120,9 @@ impl Desk<'_> {
                     Performance::Running(running) => running.await,
                 }
             });
-            let ended = tokio::time::timeout(limit, running.catch_unwind()).await;
+            let ended = tokio::time::timeout(limit, running.catch_unwind()).instrument(span).await;
             let took = clock.now().since(occasion.now);
+            counters.turn(waited(&delivery, occasion.now), took);
             match ended {
                 Ok(Ok((state, performed))) => (delivery, Some(state), Performed { took, ..performed }),
                 Ok(Err(panic)) => (delivery, None, Performed::failed(panicked(panic.as_ref()))),
@@ -188,6 +194,18 @@ impl Desk<'_> {
         }
         Ok(saved)
     }
+}
+
+/// How long a delivery has waited since somebody could have taken it.
+fn waited(delivery: &Delivery, now: Timestamp) -> Duration {
+    let envelope = &delivery.envelope;
+    now.since(envelope.draft.not_before.map_or(envelope.accepted_at, |moment| moment.max(envelope.accepted_at)))
+}
+
+/// What a routine does for a message stands in the message's trace, also in another life of the process.
+fn span_of(person: PersonId, routine: &'static str, delivery: &Delivery) -> tracing::Span {
+    let (envelope, trace) = (delivery.id().0, delivery.envelope.draft.trace.as_deref());
+    tracing::debug_span!("perform", envelope, person = person.0, routine, attempt = delivery.attempt, trace)
 }
 
 fn expired(delivery: &Delivery, now: Timestamp) -> Option<Performed> {

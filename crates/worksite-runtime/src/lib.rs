@@ -29,6 +29,12 @@ pub use status::{InboxReport, Status, WorkerHandle};
 
 mod execute;
 
+mod cursor;
+pub use cursor::DurableSubscription;
+
+mod metrics;
+pub use metrics::{Histogram, Metrics};
+
 mod hub;
 pub use hub::{Slow, SubscriptionOptions, SubscriptionReport};
 

@@ -45,6 +45,7 @@ impl DeliverVolatile {
                 thread: None,
                 reply_to: None,
                 cooldown: _,
+                trace: None,
             } => Parcel::Plain { encoding, version, checksum, priority, body },
             draft => Parcel::Full(Box::new(draft)),
         };

@@ -10,6 +10,7 @@
 use crate::broadcast::{Broadcast, Tell};
 use crate::directory::Directory;
 use crate::error::{CommitFailure, SendError};
+use crate::metrics::Counters;
 use crate::supervisor::{Failed, Report, Reported, Supervisor, Waiter};
 use crate::{Clock, Receipt};
 use actix::WeakAddr;
@@ -49,6 +50,7 @@ pub(crate) struct Persistence {
     clock: Clock,
     limits: Limits,
     retention: Retention,
+    counters: Arc<Counters>,
 }
 
 impl Persistence {
@@ -58,9 +60,10 @@ impl Persistence {
         clock: Clock,
         limits: Limits,
         retention: Retention,
+        counters: Arc<Counters>,
     ) -> Self {
         let (store, batch) = (Some(store), Vec::new());
-        Self { store, batch, supervisor: None, broadcast: None, directory, clock, limits, retention }
+        Self { store, batch, supervisor: None, broadcast: None, directory, clock, limits, retention, counters }
     }
 }
 
@@ -217,10 +220,14 @@ impl Persistence {
         let at = self.clock.now();
         let (changes, answers): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.batch).into_iter().map(|commit| (commit.change, commit.answer)).unzip();
-        let verdicts = match self.store().and_then(|store| store.commit(&changes, at)) {
+        let span = tracing::debug_span!("commit", changes = changes.len());
+        let committed = span.in_scope(|| self.store().and_then(|store| store.commit(&changes, at)));
+        self.counters.commit(changes.len(), self.clock.now().since(at));
+        let verdicts = match committed {
             Ok(verdicts) => verdicts.into_iter().map(|verdict| verdict.map_err(CommitFailure::of)).collect(),
             Err(error) => {
                 tracing::error!(%error, changes = changes.len(), "a commit failed");
+                self.counters.fail(error.to_string());
                 vec![Err(CommitFailure::Store(error)); changes.len()]
             }
         };
@@ -280,7 +287,15 @@ impl Persistence {
             Answer::Worker { generation, tidies } => Some(Waiter::Worker { generation, tidies }),
             Answer::House(answer) => Some(Waiter::House(answer)),
         };
-        Reported::Committed { committed: Arc::new(Committed::new(change, grant, at)), waiter: answer }
+        let committed = Committed::new(change, grant, at);
+        if committed.author.is_some() {
+            self.counters.settle(&committed);
+        }
+        for envelope in committed.envelopes.iter().filter(|envelope| envelope.draft.trace.is_some()) {
+            let trace = envelope.draft.trace.as_deref();
+            tracing::info!(envelope = envelope.id.0, to = envelope.draft.to.0, trace, "committed");
+        }
+        Reported::Committed { committed: Arc::new(committed), waiter: answer }
     }
 
     fn fail(&self, change: Change, failure: CommitFailure, answer: Answer, answered: &mut Vec<Answered>) -> Reported {

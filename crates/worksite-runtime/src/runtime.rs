@@ -8,20 +8,22 @@ use crate::broadcast::Broadcast;
 use crate::directory::{Directory, NoPlace};
 use crate::error::CommitFailure;
 use crate::hub::{Hub, Outbox, Slow, SubscriptionOptions, SubscriptionReport};
+use crate::metrics::{Counters, Metrics};
 use crate::persistence::{Answer, Commit, Persistence, Read, Reading, SendAnswer};
 use crate::status::{InboxReport, Status, WorkerHandle};
 use crate::supervisor::{AwaitRest, CrashWorker, Park, Quiesce, Shutdown, Start, Supervisor, Terminate, WakeFor};
 use crate::update::Update;
-use crate::worker::{Drain, Peek, PutBack, Remove, Worker};
-use crate::{AskError, Builder, Clock, DeskError, SendError, Subscription};
+use crate::worker::{Drain, Lanes, Peek, PutBack, Remove, Worker};
+use crate::{AskError, Builder, Clock, DeskError, DurableSubscription, SendError, Subscription};
 use actix::Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use worksite_model::{
-    Change, Committed, DeadLetter, Delivery, Departure, Draft, Durable, Entry, EnvelopeId, Fate, Filter, Interest,
-    Limits, Overflow, Payload, Person, PersonId, Registry, Rejection, Roster, RosterChange, RosterDifference,
-    StateWrite, StoreError, Tally, ThreadEntry, accept,
+    Change, Committed, Cursor, CursorChange, DeadLetter, Delivery, Departure, Draft, Durable, Entry, EnvelopeId,
+    FactOffset, Fate, Filter, Interest, Limits, LoggedFact, NamedWrite, Overflow, Payload, Person, PersonId, Registry,
+    Rejection, Revision, Roster, RosterChange, RosterDifference, StateWrite, StoreError, Tally, ThreadEntry, Timestamp,
+    accept,
 };
 
 /// What all workers share.
@@ -31,6 +33,7 @@ pub(crate) struct House {
     pub(crate) clock: Clock,
     pub(crate) seed: u64,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) counters: Arc<Counters>,
     /// The room below: the only writer.
     pub(crate) persistence: Addr<Persistence>,
 }
@@ -144,7 +147,9 @@ impl Runtime {
     /// [`DeskError::Taken`], and [`DeskError`].
     pub async fn create<S: Durable>(&self, person: Person, routine: &str, state: &S) -> Result<(), DeskError> {
         let (id, payload) = (person.id, Payload::encode(state)?);
-        let state = StateWrite { person: id, routine: routine.to_string().into(), payload };
+        let place = self.house().registry.place(routine);
+        let keep = place.and_then(|place| self.house().registry.get(place)).and_then(|routine| routine.keep_states());
+        let state = StateWrite { person: id, routine: routine.to_string().into(), payload, keep };
         let roster = Some(RosterChange::Create(vec![person]));
         self.propose(Change { roster, states: vec![state], ..Change::default() }).await.map(drop)
     }
@@ -360,6 +365,177 @@ impl Runtime {
         self.subscribe_to(SubscriptionOptions { until_left: Some(person), ..options })
     }
 
+    /// Opens a durable subscription: a new one stands at the end of the log, one that is known goes on after what it has
+    /// acknowledged, and wants this from now on. Facts are logged only while some durable subscription wants them.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn subscribe_durably(
+        &self,
+        name: impl Into<String>,
+        interest: Interest,
+    ) -> Result<DurableSubscription, DeskError> {
+        let name = name.into();
+        // Before the cursor is read, so that nothing can be told in between.
+        let live = self.subscribe_to(SubscriptionOptions { facts_max: 1, ..self.subscription(interest.clone()) });
+        let open = CursorChange::Open { name: name.clone(), interest: interest.clone() };
+        self.move_cursor(open, Vec::new()).await?;
+        let cursors = self.cursors().await?;
+        let position = cursors.iter().find(|cursor| cursor.name == name).map(|cursor| cursor.position);
+        Ok(DurableSubscription::new(self.clone(), name, interest, position.unwrap_or_default(), live))
+    }
+
+    /// The durable subscriptions, in order of names: where each stands, and how far behind.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn cursors(&self) -> Result<Vec<Cursor>, DeskError> {
+        self.read(Box::new(|store| store.cursors())).await
+    }
+
+    /// Ends a durable subscription for good; one that is not there is fine.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn close_cursor(&self, name: impl Into<String>) -> Result<(), DeskError> {
+        self.move_cursor(CursorChange::Close { name: name.into() }, Vec::new()).await
+    }
+
+    /// Logged facts after this one that this interest fits, at most `limit`: a replay, whoever logged them.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn facts(
+        &self,
+        interest: Interest,
+        after: FactOffset,
+        limit: usize,
+    ) -> Result<Vec<LoggedFact>, DeskError> {
+        self.read(Box::new(move |store| store.facts(&interest, after, limit))).await
+    }
+
+    /// The place in the log before the first fact of this moment or later: to seek a time.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn offset_at(&self, moment: Timestamp) -> Result<FactOffset, DeskError> {
+        let mut after = FactOffset(0);
+        loop {
+            let page = self.facts(Interest::everything(), after, 1_000).await?;
+            let Some(last) = page.last().map(|logged| logged.offset) else { return Ok(after) };
+            match page.iter().position(|logged| logged.at >= moment) {
+                Some(0) => return Ok(after),
+                Some(place) => return Ok(page[place - 1].offset),
+                None => after = last,
+            }
+        }
+    }
+
+    pub(crate) async fn move_cursor(&self, change: CursorChange, writes: Vec<NamedWrite>) -> Result<(), DeskError> {
+        self.propose(Change { cursors: vec![change], writes, ..Change::default() }).await.map(drop)
+    }
+
+    /// Writes rows to the application's own tables, through the handlers the store was opened with, and sends drafts, in
+    /// one commit: all or nothing.
+    ///
+    /// # Errors
+    /// [`DeskError`]; nothing was written.
+    pub async fn transact(&self, writes: Vec<NamedWrite>, drafts: Vec<Draft>) -> Result<Vec<Receipt>, DeskError> {
+        let house = self.house();
+        let now = house.clock.now();
+        if let Some(rejection) = drafts.iter().find_map(|draft| accept(draft, &house.limits, now).err()) {
+            return Err(DeskError::Rejected(rejection));
+        }
+        self.propose_drafts(Change { writes, ..Change::send(drafts) }).await
+    }
+
+    /// What the house has counted about itself.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn metrics(&self) -> Result<Metrics, DeskError> {
+        let tally = self.tally().await?;
+        let (house, directory) = (self.house(), &self.house().directory);
+        let (waiting, parked, awake) = directory.gauges();
+        Ok(Metrics {
+            tally,
+            waiting,
+            parked,
+            awake,
+            volatile_lost: directory.volatile_lost(),
+            cooled: directory.cooled(),
+            ..house.counters.read()
+        })
+    }
+
+    /// How many envelopes wait in each lane of somebody's inbox, the control lane first; scheduled ones are not among them.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn lanes(&self, person: impl Into<PersonId>) -> Result<[usize; 5], DeskError> {
+        self.wake(person.into()).await?.send(Lanes).await.map_err(|_closed| DeskError::Stopped)
+    }
+
+    /// Earlier states of a routine, the newest first, at most `limit`; the present one is the first. A routine keeps them if
+    /// it says so ([`Routine::keep_states`](worksite_model::Routine::keep_states)).
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn revisions(
+        &self,
+        person: impl Into<PersonId>,
+        routine: impl Into<String>,
+        limit: usize,
+    ) -> Result<Vec<Revision>, DeskError> {
+        let (person, routine) = (person.into(), routine.into());
+        self.read(Box::new(move |store| store.revisions(person, &routine, limit))).await
+    }
+
+    /// A routine's state as it was at this moment; nothing when none is kept from then.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn state_at<S: Durable>(
+        &self,
+        person: impl Into<PersonId>,
+        routine: impl Into<String>,
+        moment: Timestamp,
+    ) -> Result<Option<S>, DeskError> {
+        let revisions = self.revisions(person, routine, usize::MAX).await?;
+        let then = revisions.into_iter().find(|revision| revision.written_at <= moment);
+        Ok(then.map(|revision| revision.payload.decode()).transpose()?)
+    }
+
+    /// A routine's state as it was once this envelope had been dealt with; nothing when none is kept from then.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn state_after<S: Durable>(
+        &self,
+        person: impl Into<PersonId>,
+        routine: impl Into<String>,
+        envelope: EnvelopeId,
+    ) -> Result<Option<S>, DeskError> {
+        let revisions = self.revisions(person, routine, usize::MAX).await?;
+        let then = revisions.into_iter().find(|revision| revision.envelope.is_some_and(|id| id <= envelope));
+        Ok(then.map(|revision| revision.payload.decode()).transpose()?)
+    }
+
+    /// Makes an earlier state the present one, on the worker and durably; it becomes a revision of its own.
+    ///
+    /// # Errors
+    /// [`DeskError::OtherState`] when there is no such revision, and [`DeskError`].
+    pub async fn restore(&self, person: impl Into<PersonId>, routine: &str, revision: i64) -> Result<(), DeskError> {
+        let person = person.into();
+        let place = self.house().registry.place(routine).ok_or(DeskError::OtherState)?;
+        let known = self.house().registry.get(place).cloned().ok_or(DeskError::OtherState)?;
+        let revisions = self.revisions(person, routine, usize::MAX).await?;
+        let wanted = revisions.into_iter().find(|known| known.number == revision).ok_or(DeskError::OtherState)?;
+        let (update, result) = Update::replace(place, known, wanted.payload);
+        self.wake(person).await?.do_send(update);
+        result.await.map_err(|_dropped| DeskError::Stopped)?
+    }
+
     /// How all subscriptions stand, in the order in which they were made.
     pub fn subscriptions(&self) -> Vec<SubscriptionReport> {
         self.0.hub.reports()
@@ -496,7 +672,7 @@ impl Runtime {
             let draft = letter.ok_or(DeskError::NotBuried(*id))?.delivery.envelope.draft.clone();
             drafts.push(Draft { not_before: None, expires_at: None, ..draft });
         }
-        self.send_in_place_of(drafts, ids).await
+        self.propose_drafts(Change { exhumed: ids, ..Change::send(drafts) }).await
     }
 
     /// [`Runtime::redrive`] for all that are meant, a thousand in one commit; says how many it was.
@@ -655,19 +831,21 @@ impl Runtime {
         Err(SendError::Overloaded { limit, drafts })
     }
 
-    /// Sends drafts in place of these dead letters, in one change.
-    async fn send_in_place_of(&self, drafts: Vec<Draft>, exhumed: Vec<EnvelopeId>) -> Result<Vec<Receipt>, DeskError> {
+    /// Hands a change that also sends drafts to the writer, once there is a place for each.
+    async fn propose_drafts(&self, change: Change) -> Result<Vec<Receipt>, DeskError> {
         let house = self.house();
-        house.directory.reserve(&drafts, &house.registry, &house.limits, false).map_err(|no_place| match no_place {
-            NoPlace::Rejected(Rejection::UnknownPerson(person)) => DeskError::UnknownPerson(person),
-            NoPlace::Rejected(rejection) => DeskError::Rejected(rejection),
-            NoPlace::Full { limit, .. } => DeskError::NoRoom(limit),
+        house.directory.reserve(&change.drafts, &house.registry, &house.limits, false).map_err(|no_place| {
+            match no_place {
+                NoPlace::Rejected(Rejection::UnknownPerson(person)) => DeskError::UnknownPerson(person),
+                NoPlace::Rejected(rejection) => DeskError::Rejected(rejection),
+                NoPlace::Full { limit, .. } => DeskError::NoRoom(limit),
+            }
         })?;
         if house.directory.is_closed() {
-            house.directory.release_drafts(&drafts);
+            house.directory.release_drafts(&change.drafts);
             return Err(DeskError::Stopped);
         }
-        let committed = self.propose(Change { exhumed, ..Change::send(drafts) }).await?;
+        let committed = self.propose(change).await?;
         Ok(committed.envelopes.iter().map(|envelope| Receipt { id: envelope.id, known: false }).collect())
     }
 

@@ -2,8 +2,9 @@
 
 use crate::error::DeskError;
 use actix::Message;
+use std::sync::Arc;
 use tokio::sync::oneshot;
-use worksite_model::{Durable, LiveState};
+use worksite_model::{AnyRoutine, Durable, LiveState, Payload};
 
 /// Told once the change is durable, or will not be.
 pub(crate) type Made = Box<dyn FnOnce(Result<(), DeskError>) + Send>;
@@ -40,6 +41,29 @@ impl Update {
             }
         });
         (Self { routine, apply }, result)
+    }
+
+    /// The change that puts a stored state in place of the present one.
+    pub(crate) fn replace(
+        place: usize,
+        routine: Arc<dyn AnyRoutine>,
+        stored: Payload,
+    ) -> (Self, oneshot::Receiver<Result<(), DeskError>>) {
+        let (told, result) = oneshot::channel();
+        let apply: Apply = Box::new(move |state| {
+            let loaded = state.and_then(|state| Ok((routine.load(Some(&stored))?, state)));
+            match loaded {
+                Ok((loaded, state)) => {
+                    *state = loaded;
+                    Some(Box::new(move |durable| drop(told.send(durable))))
+                }
+                Err(error) => {
+                    let _gone = told.send(Err(error));
+                    None
+                }
+            }
+        });
+        (Self { routine: place, apply }, result)
     }
 
     /// Makes the change. It may panic: it is the application's code.

@@ -352,6 +352,20 @@ impl Handler<Peek> for Worker {
     }
 }
 
+/// Counts what could be taken in each lane.
+#[derive(Message)]
+#[rtype(result = "[usize; 5]")]
+pub(crate) struct Lanes;
+
+impl Handler<Lanes> for Worker {
+    type Result = MessageResult<Lanes>;
+
+    fn handle(&mut self, _: Lanes, _: &mut Self::Context) -> Self::Result {
+        self.tidy();
+        MessageResult(self.inbox.lane_counts())
+    }
+}
+
 /// Removes all waiting mail that is meant, in one commit; what a routine has, or was drained, stays.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -729,8 +743,8 @@ impl Worker {
     fn encode(&self, place: usize, state: &LiveState) -> Result<Option<StateWrite>, RoutineFailure> {
         let Some(routine) = self.house.registry.get(place) else { return Ok(None) };
         let desk = execute::Desk { house: &self.house, person: self.person, routine };
-        let routine = routine.name().into();
-        Ok(desk.save(state)?.map(|payload| StateWrite { person: self.person, routine, payload }))
+        let (name, keep) = (routine.name().into(), routine.keep_states());
+        Ok(desk.save(state)?.map(|payload| StateWrite { person: self.person, routine: name, payload, keep }))
     }
 
     /// What was performed cannot be kept. Several deliveries are performed again one at a time; a single one fails.

@@ -7,9 +7,10 @@ mod random;
 use std::sync::Arc;
 use std::time::Duration;
 use worksite_model::{
-    Burial, Change, Departure, Draft, Entry, Envelope, EnvelopeId, FailureKind, Fate, Grant, Keep, NamedWrite, Payload,
-    Person, PersonId, Priority, Pruned, Refusal, Removal, Retention, Retry, Roster, RosterChange, RoutineFailure,
-    Settlement, Standing, StateWrite, Store, Tally, Timestamp, Verdict, Waiting,
+    Burial, Change, CursorChange, Departure, Draft, Entry, Envelope, EnvelopeId, FactOffset, FailureKind, Fate, Grant,
+    Interest, Keep, KeepStates, NamedWrite, Payload, Person, PersonId, Priority, Pruned, Refusal, Removal, Retention,
+    Retry, Roster, RosterChange, RoutineFailure, Settlement, Standing, StateWrite, Store, Tally, Timestamp, Verdict,
+    Waiting,
 };
 
 /// Opens the case's store, again and again.
@@ -39,6 +40,15 @@ pub const CASES: &[Case] = &[
     ("every_field_of_a_draft_comes_back", every_field_of_a_draft_comes_back),
     ("somebody_may_join_or_leave_alone", somebody_may_join_or_leave_alone),
     ("an_id_is_created_once", an_id_is_created_once),
+    (
+        "facts_are_logged_for_who_wants_them_and_cursors_keep_their_place",
+        facts_are_logged_for_who_wants_them_and_cursors_keep_their_place,
+    ),
+    (
+        "facts_go_when_all_have_acknowledged_them_or_retention_takes_them",
+        facts_go_when_all_have_acknowledged_them_or_retention_takes_them,
+    ),
+    ("earlier_states_are_kept_in_a_ring", earlier_states_are_kept_in_a_ring),
     ("rest_is_kept_until_somebody_leaves", rest_is_kept_until_somebody_leaves),
     ("what_is_dropped_is_counted_apart", what_is_dropped_is_counted_apart),
     ("a_dead_letter_is_redriven_once", a_dead_letter_is_redriven_once),
@@ -92,7 +102,7 @@ fn removal(person: i64, id: EnvelopeId) -> Removal {
 
 fn state(person: i64, value: u64) -> StateWrite {
     let payload = Payload::encode(&value).expect("a number can be encoded");
-    StateWrite { person: PersonId(person), routine: "r".into(), payload }
+    StateWrite { person: PersonId(person), routine: "r".into(), payload, keep: None }
 }
 
 /// Commits and checks that nothing was lost or made up.
@@ -330,7 +340,8 @@ fn every_field_of_a_draft_comes_back(open: Open<'_>) {
         .kind("mail")
         .channel("chat")
         .thread("t")
-        .reply_to(EnvelopeId(7));
+        .reply_to(EnvelopeId(7))
+        .trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     granted(store.as_mut(), Change::send(vec![full.clone()]));
     drop(store);
     let recovered = open().recover(PersonId(1), AT).expect("readable").waiting.remove(0);
@@ -564,7 +575,7 @@ fn nothing_that_ended_is_kept_beyond_its_age_and_count(open: Open<'_>) {
     let keep = |age, rows| Keep { age, rows };
     let all = |age, rows| {
         let keep = keep(age, rows);
-        Retention { keys: keep, dead_letters: keep, history: keep, quarantine: keep, people: keep }
+        Retention { keys: keep, dead_letters: keep, history: keep, quarantine: keep, facts: keep, people: keep }
     };
     let soon = AT.after(Duration::from_secs(1));
     assert_eq!(store.prune(&all(long, 100), soon), Ok(Pruned::default()));
@@ -593,4 +604,110 @@ fn an_id_is_created_once(open: Open<'_>) {
     let mut store = open();
     assert_eq!(store.state(PersonId(7), "r"), Ok(Some(state(7, 7).payload)));
     assert_eq!(store.state(PersonId(1), "r"), Ok(None), "a refused change has no effect");
+}
+
+fn open_cursor(name: &str, interest: Interest) -> Change {
+    Change { cursors: vec![CursorChange::Open { name: name.into(), interest }], ..Change::default() }
+}
+
+fn move_cursor(change: CursorChange) -> Change {
+    Change { cursors: vec![change], ..Change::default() }
+}
+
+fn acknowledge(name: &str, to: i64) -> Change {
+    move_cursor(CursorChange::Acknowledge { name: name.into(), to: FactOffset(to) })
+}
+
+/// Where a cursor stands, what it missed, and the offsets it would be told next.
+fn cursor(store: &mut dyn Store, name: &str) -> (i64, u64, Vec<i64>) {
+    let cursors = store.cursors().expect("readable");
+    let cursor = cursors.iter().find(|cursor| cursor.name == name).expect("it is open");
+    let facts = store.facts(&cursor.interest, cursor.position, 99).expect("readable");
+    (cursor.position.0, cursor.missed, facts.iter().map(|logged| logged.offset.0).collect())
+}
+
+fn facts_are_logged_for_who_wants_them_and_cursors_keep_their_place(open: Open<'_>) {
+    let mut store = opened(open);
+    send(store.as_mut(), 1);
+    assert_eq!(store.facts(&Interest::everything(), FactOffset(0), 9), Ok(vec![]), "nobody wants any yet");
+    granted(store.as_mut(), open_cursor("ones", Interest::everything().person(1)));
+    let (first, _) = (send(store.as_mut(), 1), send(store.as_mut(), 2));
+    granted(store.as_mut(), Change { drafts: vec![draft(2)], ..settle(1, first) });
+    let settled = Interest::everything().processed();
+    granted(store.as_mut(), open_cursor("settled", settled.clone()));
+    let second = send(store.as_mut(), 1);
+    granted(store.as_mut(), settle(1, second));
+    drop(store);
+    let mut store = open();
+    assert_eq!(cursor(store.as_mut(), "ones"), (0, 0, vec![1, 2, 3, 4]), "accepted, settled, twice");
+    assert_eq!(cursor(store.as_mut(), "settled"), (2, 0, vec![4]), "from its beginning on");
+    let facts = store.facts(&settled, FactOffset(0), 1).expect("readable");
+    assert!(matches!(&facts[0].fact, worksite_model::Fact::Settled { envelope, .. } if envelope.id == first));
+    assert_eq!((facts.len(), facts[0].at), (1, AT));
+    granted(store.as_mut(), acknowledge("ones", 3));
+    granted(store.as_mut(), acknowledge("ones", 1));
+    assert_eq!(cursor(store.as_mut(), "ones"), (3, 0, vec![4]), "it never moves back that way");
+    granted(store.as_mut(), acknowledge("ones", 77));
+    assert_eq!(cursor(store.as_mut(), "ones").0, 4, "nor beyond the end");
+    granted(store.as_mut(), move_cursor(CursorChange::Seek { name: "ones".into(), to: FactOffset(1) }));
+    granted(store.as_mut(), open_cursor("ones", settled));
+    assert_eq!(cursor(store.as_mut(), "ones"), (1, 0, vec![2, 4]), "opened again it keeps its place");
+    let refused =
+        commit(store.as_mut(), &[acknowledge("nobody", 1), move_cursor(CursorChange::Close { name: "x".into() })]);
+    assert_eq!(refused[0], Err(Refusal::UnknownCursor("nobody".into())));
+    assert!(refused[1].is_ok());
+}
+
+fn facts_go_when_all_have_acknowledged_them_or_retention_takes_them(open: Open<'_>) {
+    let mut store = opened(open);
+    granted(store.as_mut(), open_cursor("a", Interest::everything()));
+    granted(store.as_mut(), open_cursor("b", Interest::everything().person(2)));
+    for person in [1, 2, 1, 2, 1, 2] {
+        send(store.as_mut(), person);
+    }
+    let keep = |rows| Retention { facts: Keep { age: Duration::from_secs(9_999), rows }, ..Retention::default() };
+    granted(store.as_mut(), acknowledge("a", 4));
+    granted(store.as_mut(), acknowledge("b", 2));
+    assert_eq!(store.prune(&keep(99), AT).map(|pruned| pruned.facts), Ok(2));
+    assert_eq!(store.prune(&keep(1), AT).map(|pruned| pruned.facts), Ok(3));
+    drop(store);
+    let mut store = open();
+    assert_eq!(cursor(store.as_mut(), "a"), (4, 1, vec![6]), "one that it had not acknowledged");
+    assert_eq!(cursor(store.as_mut(), "b"), (2, 1, vec![6]));
+    granted(store.as_mut(), move_cursor(CursorChange::Close { name: "a".into() }));
+    granted(store.as_mut(), move_cursor(CursorChange::Close { name: "b".into() }));
+    assert_eq!(store.prune(&keep(99), AT).map(|pruned| pruned.facts), Ok(1), "nobody wants them any more");
+    granted(store.as_mut(), open_cursor("c", Interest::everything()));
+    send(store.as_mut(), 1);
+    assert_eq!(cursor(store.as_mut(), "c"), (6, 0, vec![7]), "no offset is given again");
+}
+
+fn earlier_states_are_kept_in_a_ring(open: Open<'_>) {
+    let mut store = opened(open);
+    let write = |value, keep| StateWrite { keep: Some(keep), ..state(1, value) };
+    let ring = KeepStates { revisions_max: 3, bytes_max: 1_000 };
+    for value in 1..=5 {
+        let id = send(store.as_mut(), 1);
+        granted(store.as_mut(), Change { states: vec![write(value, ring)], ..settle(1, id) });
+    }
+    granted(store.as_mut(), Change { states: vec![write(6, ring), state(2, 9)], ..Change::default() });
+    drop(store);
+    let mut store = open();
+    let revisions = store.revisions(PersonId(1), "r", 9).expect("readable");
+    let seen: Vec<_> = revisions
+        .iter()
+        .map(|revision| (revision.number, revision.payload.decode::<u64>().expect("a number"), revision.envelope))
+        .collect();
+    assert_eq!(seen, [(6, 6, None), (5, 5, Some(EnvelopeId(5))), (4, 4, Some(EnvelopeId(4)))]);
+    assert_eq!(store.revisions(PersonId(1), "r", 1).map(|revisions| revisions.len()), Ok(1));
+    assert_eq!(store.revisions(PersonId(2), "r", 9), Ok(vec![]), "who keeps none has none");
+    let tight = KeepStates { revisions_max: 99, bytes_max: 2 };
+    granted(store.as_mut(), Change { states: vec![write(7, tight)], ..Change::default() });
+    let numbers = |store: &mut dyn Store| {
+        let revisions = store.revisions(PersonId(1), "r", 9).expect("readable").into_iter();
+        revisions.map(|revision| revision.number).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(store.as_mut()), [7, 6], "a byte each");
+    granted(store.as_mut(), Change { clear: true, ..Change::default() });
+    assert_eq!(numbers(store.as_mut()), Vec::<i64>::new());
 }

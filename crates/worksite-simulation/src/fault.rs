@@ -1,8 +1,8 @@
 //! Faults own the bad days of a store: [`FaultyStore`] fails by a script, counted in commits.
 
 use worksite_model::{
-    Change, DeadLetter, EnvelopeId, Payload, PersonId, Pruned, Recovered, Retention, Roster, Store, StoreError, Tally,
-    ThreadEntry, Timestamp, Verdict, Waiting,
+    Change, Cursor, DeadLetter, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId, Pruned, Recovered,
+    Retention, Revision, Roster, Store, StoreError, Tally, ThreadEntry, Timestamp, Verdict, Waiting,
 };
 
 /// What goes wrong, and at which commit, counted from 1.
@@ -98,6 +98,18 @@ impl Store for FaultyStore {
 
     fn thread(&mut self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError> {
         self.alive()?.thread(thread, after, limit)
+    }
+
+    fn revisions(&mut self, person: PersonId, routine: &str, limit: usize) -> Result<Vec<Revision>, StoreError> {
+        self.alive()?.revisions(person, routine, limit)
+    }
+
+    fn cursors(&mut self) -> Result<Vec<Cursor>, StoreError> {
+        self.alive()?.cursors()
+    }
+
+    fn facts(&mut self, interest: &Interest, after: FactOffset, limit: usize) -> Result<Vec<LoggedFact>, StoreError> {
+        self.alive()?.facts(interest, after, limit)
     }
 
     fn tally(&mut self) -> Result<Tally, StoreError> {

@@ -224,6 +224,7 @@ mod tests {
                 person: PersonId(1),
                 routine: "clerk".into(),
                 payload: Payload::encode(&letters).unwrap(),
+                keep: None,
             }],
             ..Change::default()
         };

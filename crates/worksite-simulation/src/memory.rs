@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use worksite_model::{
-    Change, DeadLetter, Delivery, Draft, Entry, Envelope, EnvelopeId, Fate, Grant, Keep, NamedWrite, Payload, PersonId,
-    Pruned, Recovered, Refusal, Removal, Retention, Roster, Standing, Store, StoreError, Tally, ThreadEntry, Timestamp,
+    Change, Committed, Cursor, CursorChange, DeadLetter, Delivery, Draft, Entry, Envelope, EnvelopeId, FactOffset,
+    Fate, Grant, Interest, Keep, KeepStates, LoggedFact, NamedWrite, Payload, PersonId, Pruned, Recovered, Refusal,
+    Removal, Retention, Revision, Roster, Standing, StateWrite, Store, StoreError, Tally, ThreadEntry, Timestamp,
     Verdict, Waiting, WaitingDelivery,
 };
 
@@ -26,6 +27,11 @@ struct Contents {
     history: BTreeMap<EnvelopeId, (ThreadEntry, Timestamp)>,
     /// Until when nothing else goes through this channel, from this sender, to this recipient.
     cooldowns: BTreeMap<Cooling, Timestamp>,
+    /// Durable subscriptions by name: what each wants, where it stands, what it missed.
+    cursors: BTreeMap<String, Cursor>,
+    facts: Vec<LoggedFact>,
+    last_fact: i64,
+    revisions: BTreeMap<(PersonId, String), Vec<Revision>>,
     /// Who left, and when.
     departed: BTreeMap<PersonId, Timestamp>,
     writes: Vec<NamedWrite>,
@@ -151,6 +157,24 @@ impl Store for MemoryStore {
         Ok(entries)
     }
 
+    fn revisions(&mut self, person: PersonId, routine: &str, limit: usize) -> Result<Vec<Revision>, StoreError> {
+        let contents = self.disk.contents();
+        let revisions = contents.revisions.get(&(person, routine.to_string()));
+        Ok(revisions.into_iter().flatten().rev().take(limit).cloned().collect())
+    }
+
+    fn cursors(&mut self) -> Result<Vec<Cursor>, StoreError> {
+        let contents = self.disk.contents();
+        let last = FactOffset(contents.last_fact);
+        Ok(contents.cursors.values().map(|cursor| Cursor { last, ..cursor.clone() }).collect())
+    }
+
+    fn facts(&mut self, interest: &Interest, after: FactOffset, limit: usize) -> Result<Vec<LoggedFact>, StoreError> {
+        let contents = self.disk.contents();
+        let wanted = contents.facts.iter().filter(|logged| logged.offset > after && interest.fits(&logged.fact));
+        Ok(wanted.take(limit).cloned().collect())
+    }
+
     fn tally(&mut self) -> Result<Tally, StoreError> {
         let contents = self.disk.contents();
         Ok(Tally { waiting: contents.envelopes.len() as u64, ..contents.tally })
@@ -178,12 +202,31 @@ impl Store for MemoryStore {
                 contents.history.remove(&id);
             }),
             quarantine: 0,
+            facts: prune_facts(contents, retention.facts, at),
             people: doom(gone, 0, retention.people, at, |person| {
                 contents.departed.remove(&person);
             }),
             cooldowns: (cooled - contents.cooldowns.len()) as u64,
         })
     }
+}
+
+fn prune_facts(contents: &mut Contents, keep: Keep, at: Timestamp) -> u64 {
+    let acknowledged = contents.cursors.values().map(|cursor| cursor.position).min();
+    let surplus = contents.facts.len().saturating_sub(usize::try_from(keep.rows).unwrap_or(usize::MAX));
+    let mut pruned = 0;
+    while let Some(first) = contents.facts.first() {
+        if acknowledged.is_some_and(|acknowledged| first.offset > acknowledged) {
+            if first.at.after(keep.age) >= at && pruned >= surplus {
+                break;
+            }
+            let wanting = contents.cursors.values_mut().filter(|cursor| cursor.interest.fits(&first.fact));
+            wanting.filter(|cursor| cursor.position < first.offset).for_each(|cursor| cursor.missed += 1);
+        }
+        contents.facts.remove(0);
+        pruned += 1;
+    }
+    pruned as u64
 }
 
 /// Removes what is older, or more, than is to be kept; `rows` of the table count, if more than those that may go.
@@ -242,6 +285,15 @@ impl Contents {
         {
             return Some(refusal);
         }
+        let mut open: BTreeSet<&str> = self.cursors.keys().map(String::as_str).collect();
+        for change in &change.cursors {
+            match change {
+                CursorChange::Open { name, .. } => drop(open.insert(name)),
+                CursorChange::Close { name } => drop(open.remove(name.as_str())),
+                change if open.contains(change.name()) => {}
+                change => return Some(Refusal::UnknownCursor(change.name().to_string())),
+            }
+        }
         let unknown = change.writes.iter().find(|write| !handlers.contains(write.name.as_ref()))?;
         Some(Refusal::UnknownWrite(unknown.name.to_string()))
     }
@@ -271,6 +323,7 @@ impl Contents {
             grant.removed.sort_unstable();
             self.tally.removed += grant.removed.len() as u64;
             self.states.clear();
+            self.revisions.clear();
         }
         if let Some(roster) = &change.roster {
             let difference = roster.difference(&self.roster);
@@ -310,10 +363,53 @@ impl Contents {
         self.settle(change, at);
         for state in &change.states {
             self.states.insert((state.person, state.routine.to_string()), state.payload.clone());
+            if let Some(keep) = state.keep {
+                self.revise(state, keep, change.settled.last().map(|settlement| settlement.id()), at);
+            }
         }
+        change.cursors.iter().for_each(|cursor| self.change_cursor(cursor));
         self.writes.extend(change.writes.iter().cloned());
         grant.entries = change.drafts.iter().map(|draft| self.accept(draft, at)).collect();
+        if !self.cursors.is_empty() {
+            for fact in Committed::new(change.clone(), grant.clone(), at).facts() {
+                if self.cursors.values().any(|cursor| cursor.interest.fits(&fact)) {
+                    self.last_fact += 1;
+                    self.facts.push(LoggedFact { offset: FactOffset(self.last_fact), at, fact });
+                }
+            }
+        }
         grant
+    }
+
+    fn revise(&mut self, state: &StateWrite, keep: KeepStates, envelope: Option<EnvelopeId>, at: Timestamp) {
+        let ring = self.revisions.entry((state.person, state.routine.to_string())).or_default();
+        let number = ring.last().map_or(1, |last| last.number + 1);
+        ring.push(Revision { number, written_at: at, envelope, payload: state.payload.clone() });
+        let bytes = |ring: &[Revision]| ring.iter().map(|revision| revision.payload.len() as u64).sum::<u64>();
+        while ring.len() > 1 && (ring.len() as u32 > keep.revisions_max.max(1) || bytes(ring) > keep.bytes_max) {
+            ring.remove(0);
+        }
+    }
+
+    fn change_cursor(&mut self, change: &CursorChange) {
+        let last = FactOffset(self.last_fact);
+        match change {
+            CursorChange::Open { name, interest } => {
+                let fresh = Cursor { name: name.clone(), interest: interest.clone(), position: last, last, missed: 0 };
+                self.cursors.entry(name.clone()).or_insert(fresh).interest = interest.clone();
+            }
+            CursorChange::Acknowledge { name, to } => {
+                if let Some(cursor) = self.cursors.get_mut(name) {
+                    cursor.position = cursor.position.max((*to).min(last));
+                }
+            }
+            CursorChange::Seek { name, to } => {
+                if let Some(cursor) = self.cursors.get_mut(name) {
+                    cursor.position = (*to).min(last).max(FactOffset(0));
+                }
+            }
+            CursorChange::Close { name } => drop(self.cursors.remove(name)),
+        }
     }
 
     fn settle(&mut self, change: &Change, at: Timestamp) {
@@ -390,6 +486,7 @@ impl Contents {
         self.tally.removed += removed.len() as u64;
         grant.removed.extend(removed);
         self.states.retain(|(owner, _), _| *owner != person);
+        self.revisions.retain(|(owner, _), _| *owner != person);
     }
 
     fn remember(&mut self, key: Option<&str>, fate: Fate) {

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use worksite_model::{
-    Change, Committed, DeadLetter, EnvelopeId, Fact, Payload, PersonId, Pruned, Recovered, Retention, Roster,
-    StateWrite, Store, StoreError, Tally, ThreadEntry, Timestamp, Verdict, Waiting,
+    Change, Committed, Cursor, DeadLetter, EnvelopeId, Fact, FactOffset, Interest, LoggedFact, Payload, PersonId,
+    Pruned, Recovered, Retention, Revision, Roster, StateWrite, Store, StoreError, Tally, ThreadEntry, Timestamp,
+    Verdict, Waiting,
 };
 
 /// Something that happened.
@@ -123,6 +124,18 @@ impl Store for RecordingStore {
 
     fn thread(&mut self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError> {
         self.store.thread(thread, after, limit)
+    }
+
+    fn revisions(&mut self, person: PersonId, routine: &str, limit: usize) -> Result<Vec<Revision>, StoreError> {
+        self.store.revisions(person, routine, limit)
+    }
+
+    fn cursors(&mut self) -> Result<Vec<Cursor>, StoreError> {
+        self.store.cursors()
+    }
+
+    fn facts(&mut self, interest: &Interest, after: FactOffset, limit: usize) -> Result<Vec<LoggedFact>, StoreError> {
+        self.store.facts(interest, after, limit)
     }
 
     fn tally(&mut self) -> Result<Tally, StoreError> {

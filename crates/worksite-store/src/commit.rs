@@ -8,13 +8,13 @@
 use crate::error::{batch_error, read_error};
 use crate::open::{Mirrors, SqliteStore};
 use crate::options::WriteHandler;
-use crate::{history, recover, row};
+use crate::{facts, history, recover, revision, row};
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::collections::{BTreeSet, HashMap};
 use worksite_model::{
-    Burial, Change, DeadLetter, Draft, Entry, EnvelopeId, FailureKind, Fate, Grant, Payload, PersonId, Pruned,
-    Recovered, Refusal, Removal, Retention, Retry, Roster, RosterChange, Settlement, StateWrite, Store, StoreError,
-    Tally, ThreadEntry, Timestamp, Verdict, Waiting,
+    Burial, Change, Cursor, DeadLetter, Draft, Entry, EnvelopeId, FactOffset, FailureKind, Fate, Grant, Interest,
+    LoggedFact, Payload, PersonId, Pruned, Recovered, Refusal, Removal, Retention, Retry, Revision, Roster,
+    RosterChange, Settlement, StateWrite, Store, StoreError, Tally, ThreadEntry, Timestamp, Verdict, Waiting,
 };
 
 /// Why a transaction did not get to its end.
@@ -94,6 +94,18 @@ impl Store for SqliteStore {
         history::thread(&self.connection, thread, after, limit).map_err(|error| read_error(&error))
     }
 
+    fn revisions(&mut self, person: PersonId, routine: &str, limit: usize) -> Result<Vec<Revision>, StoreError> {
+        revision::revisions(&self.connection, person, routine, limit).map_err(|error| read_error(&error))
+    }
+
+    fn cursors(&mut self) -> Result<Vec<Cursor>, StoreError> {
+        Ok(self.mirrors.cursors.clone())
+    }
+
+    fn facts(&mut self, interest: &Interest, after: FactOffset, limit: usize) -> Result<Vec<LoggedFact>, StoreError> {
+        facts::page(&self.connection, interest, after, limit).map_err(|error| read_error(&error))
+    }
+
     fn tally(&mut self) -> Result<Tally, StoreError> {
         Ok(Tally { waiting: self.mirrors.index.total(), ..self.mirrors.tally })
     }
@@ -156,11 +168,11 @@ impl SqliteStore {
 }
 
 /// One transaction's writing: the hot statements, prepared once, and the mirrors that move along.
-struct Writer<'a> {
-    transaction: &'a Transaction<'a>,
-    mirrors: &'a mut Mirrors,
+pub(crate) struct Writer<'a> {
+    pub(crate) transaction: &'a Transaction<'a>,
+    pub(crate) mirrors: &'a mut Mirrors,
     handlers: &'a HashMap<String, WriteHandler>,
-    at: Timestamp,
+    pub(crate) at: Timestamp,
     insert: CachedStatement<'a>,
     /// For plain drafts: half the columns, and the time bound once.
     insert_plain: CachedStatement<'a>,
@@ -212,6 +224,9 @@ impl<'a> Writer<'a> {
         if change.author.is_none()
             && let Some(refusal) = self.too_soon(&change.drafts)?
         {
+            return Ok(Some(refusal));
+        }
+        if let Some(refusal) = facts::unknown_cursor(self.mirrors, change) {
             return Ok(Some(refusal));
         }
         let unknown = change.writes.iter().find(|write| !self.handlers.contains_key(write.name.as_ref()));
@@ -314,8 +329,15 @@ impl<'a> Writer<'a> {
                 self.bury(author, burial)?;
             }
         }
+        let envelope = change.settled.last().map(Settlement::id);
         for state in &change.states {
             self.write_state(state)?;
+            if let Some(keep) = state.keep {
+                revision::keep(self.transaction, state, keep, envelope)?;
+            }
+        }
+        for cursor in &change.cursors {
+            self.change_cursor(cursor)?;
         }
         for write in &change.writes {
             if let Some(handler) = self.handlers.get(write.name.as_ref()) {
@@ -327,6 +349,7 @@ impl<'a> Writer<'a> {
             let entry = self.accept(draft)?;
             grant.entries.push(entry);
         }
+        self.log_facts(change, &grant)?;
         Ok(grant)
     }
 
@@ -342,6 +365,7 @@ impl<'a> Writer<'a> {
         self.transaction.execute("UPDATE keys SET fate = 'removed' WHERE fate = 'waiting'", [])?;
         history::keep_all(self.transaction, self.at)?;
         self.transaction.execute("DELETE FROM envelopes", [])?;
+        self.transaction.execute("DELETE FROM state_history", [])?;
         self.transaction.execute("DELETE FROM states", []).map(drop)
     }
 
@@ -377,6 +401,7 @@ impl<'a> Writer<'a> {
             self.mirrors.tally.removed += u64::from(removed.is_some());
             grant.removed.extend(removed);
         }
+        self.transaction.prepare_cached("DELETE FROM state_history WHERE person = ?1")?.execute([person.0])?;
         self.transaction.prepare_cached("DELETE FROM states WHERE person = ?1")?.execute([person.0]).map(drop)
     }
 
@@ -535,7 +560,7 @@ impl<'a> Writer<'a> {
     /// Writes the highest id and the tally, once for all changes of the transaction.
     fn close(&mut self) -> rusqlite::Result<()> {
         let sql = "UPDATE site SET last_envelope = ?1, accepted = ?2, settled = ?3, buried = ?4, removed = ?5, \
-                   quarantined = ?6, dropped = ?7";
+                   quarantined = ?6, dropped = ?7, last_fact = ?8";
         let tally = &self.mirrors.tally;
         let counts = [tally.accepted, tally.settled, tally.buried, tally.removed, tally.quarantined, tally.dropped];
         let [accepted, settled, buried, removed, quarantined, dropped] = counts.map(u64::cast_signed);
@@ -546,15 +571,16 @@ impl<'a> Writer<'a> {
             buried,
             removed,
             quarantined,
-            dropped
+            dropped,
+            self.mirrors.last_fact
         ])?;
         Ok(())
     }
 }
 
 const INSERT: &str = "INSERT INTO envelopes (id, recipient, sender, routine, priority, attempt, due, not_before, \
-     expires_at, accepted_at, key, kind, channel, thread, reply_to, encoding, type, version, checksum, body) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+     expires_at, accepted_at, key, kind, channel, thread, reply_to, encoding, type, version, checksum, body, \
+     trace) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
 
 const INSERT_PLAIN: &str = "INSERT INTO envelopes (id, recipient, priority, attempt, encoding, type, version, checksum, \
      body, accepted_at) VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9)";

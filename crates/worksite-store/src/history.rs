@@ -54,7 +54,7 @@ fn entry(connection: &Connection, id: EnvelopeId) -> rusqlite::Result<Option<Thr
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query([id.0])?;
         let Some(row) = rows.next()? else { continue };
-        let standing = match row.get_ref(20)?.as_str()? {
+        let standing = match row.get_ref(21)?.as_str()? {
             "waiting" => Standing::Waiting,
             "buried" => Standing::Buried,
             "removed" => Standing::Removed,

@@ -23,6 +23,10 @@ mod history;
 
 mod prune;
 
+mod facts;
+
+mod revision;
+
 mod row;
 
 mod reader;

@@ -8,7 +8,7 @@ use crate::{OpenError, SqliteOptions, SyncMode, row, schema};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use worksite_model::{EnvelopeId, Person, PersonId, Roster, StoreError, Tally};
+use worksite_model::{Cursor, EnvelopeId, Person, PersonId, Roster, StoreError, Tally};
 
 /// 3.51.3: the first version in which two connections cannot corrupt a write-ahead log by resetting it at once.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -25,6 +25,10 @@ pub(crate) struct Mirrors {
     pub(crate) roster: Roster,
     pub(crate) index: Index,
     pub(crate) last_id: i64,
+    /// The offset of the last fact ever logged.
+    pub(crate) last_fact: i64,
+    /// The durable subscriptions.
+    pub(crate) cursors: Vec<Cursor>,
     /// What became of all mail; `waiting` is the index's to say.
     pub(crate) tally: Tally,
 }
@@ -101,7 +105,7 @@ impl Mirrors {
     /// One scan in the order of the file; an index in the database would cost every message.
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let mut mirrors = connection.query_row(
-            "SELECT last_envelope, accepted, settled, buried, removed, quarantined, dropped FROM site",
+            "SELECT last_envelope, accepted, settled, buried, removed, quarantined, dropped, last_fact FROM site",
             [],
             |row| {
                 let count = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
@@ -114,7 +118,7 @@ impl Mirrors {
                     quarantined: count(5)?,
                     dropped: count(6)?,
                 };
-                Ok(Self { last_id: row.get(0)?, tally, ..Self::default() })
+                Ok(Self { last_id: row.get(0)?, last_fact: row.get(7)?, tally, ..Self::default() })
             },
         )?;
         let mut scan = connection.prepare("SELECT id, recipient, length(body) FROM envelopes ORDER BY id")?;
@@ -125,6 +129,7 @@ impl Mirrors {
             mirrors.last_id = mirrors.last_id.max(id);
         }
         mirrors.roster = roster(connection)?;
+        mirrors.cursors = crate::facts::cursors(connection, mirrors.last_fact)?;
         Ok(mirrors)
     }
 }

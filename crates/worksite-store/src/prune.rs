@@ -1,6 +1,7 @@
 //! Pruning owns forgetting: what has ended and is older, or more, than is to be kept. It shares the writer with everybody
 //! else, so one call deletes a bounded number of rows of each table.
 
+use crate::facts;
 use crate::open::SqliteStore;
 use rusqlite::{Connection, params};
 use worksite_model::{Keep, PersonId, Pruned, Retention, Timestamp};
@@ -16,10 +17,14 @@ impl SqliteStore {
             dead_letters: prune_table(&transaction, "dead_letters", "buried_at", retention.dead_letters, at)?,
             history: prune_table(&transaction, "history", "left_at", retention.history, at)?,
             quarantine: prune_table(&transaction, "quarantine", "found_at", retention.quarantine, at)?,
+            facts: facts::prune(&transaction, &self.mirrors, retention.facts, at)?,
             people: self.prune_people(&transaction, retention.people, at)?,
             cooldowns: prune_cooldowns(&transaction, at)?,
         };
         transaction.commit()?;
+        if pruned.facts > 0 {
+            self.mirrors.cursors = facts::cursors(&self.connection, self.mirrors.last_fact)?;
+        }
         Ok(pruned)
     }
 

@@ -103,6 +103,6 @@ pub(crate) fn dead_letters(
 /// Reads a dead letter; nothing when its envelope cannot be read.
 fn dead_letter(row: &Row<'_>) -> rusqlite::Result<Option<DeadLetter>> {
     let Ok(WaitingDelivery { delivery, .. }) = row::delivery(row) else { return Ok(None) };
-    let failure = RoutineFailure::new(failure_kind(row.get_ref(21)?.as_str()?), row.get::<_, String>(22)?);
-    Ok(Some(DeadLetter { delivery, failure, buried_at: Timestamp::from_micros(row.get(20)?) }))
+    let failure = RoutineFailure::new(failure_kind(row.get_ref(22)?.as_str()?), row.get::<_, String>(23)?);
+    Ok(Some(DeadLetter { delivery, failure, buried_at: Timestamp::from_micros(row.get(21)?) }))
 }

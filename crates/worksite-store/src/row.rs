@@ -9,7 +9,7 @@ use worksite_model::{
 
 /// The columns of an envelope, in the order of the table.
 pub(crate) const COLUMNS: &str = "id, recipient, sender, routine, priority, attempt, due, not_before, expires_at, \
-     accepted_at, key, kind, channel, thread, reply_to, encoding, type, version, checksum, body";
+     accepted_at, key, kind, channel, thread, reply_to, encoding, type, version, checksum, body, trace";
 
 /// Writes a new envelope: a draft with its id and the time of its acceptance.
 pub(crate) fn insert(
@@ -35,6 +35,7 @@ pub(crate) fn insert(
     statement.raw_bind_parameter(14, draft.thread.as_deref())?;
     statement.raw_bind_parameter(15, draft.reply_to.map(|id| id.0))?;
     bind_payload(statement, 16, &draft.payload)?;
+    statement.raw_bind_parameter(21, draft.trace.as_deref())?;
     statement.raw_execute().map(drop)
 }
 
@@ -55,6 +56,7 @@ pub(crate) fn is_plain(draft: &Draft) -> bool {
         reply_to,
         // The door has kept it already.
         cooldown: _,
+        trace,
     } = draft;
     from.is_none()
         && routine.is_none()
@@ -65,6 +67,7 @@ pub(crate) fn is_plain(draft: &Draft) -> bool {
         && channel.is_none()
         && thread.is_none()
         && reply_to.is_none()
+        && trace.is_none()
 }
 
 /// Writes a new envelope of a plain draft. Its time is bound already, once for the transaction.
@@ -115,6 +118,7 @@ pub(crate) fn delivery(row: &Row<'_>) -> Result<WaitingDelivery, String> {
         thread: get(row, 13)?,
         reply_to: get::<Option<i64>>(row, 14)?.map(EnvelopeId),
         cooldown: None,
+        trace: get(row, 20)?,
     };
     let accepted_at = Timestamp::from_micros(get(row, 9)?);
     let envelope = Envelope { id: EnvelopeId(get(row, 0)?), accepted_at, draft };

@@ -8,8 +8,11 @@ use std::path::Path;
 pub(crate) const APPLICATION_ID: i32 = 0x576F_726B;
 
 /// The steps, in order; a file's version is how many of them it has seen.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/0001_first.sql"), include_str!("../migrations/0002_inboxes.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001_first.sql"),
+    include_str!("../migrations/0002_inboxes.sql"),
+    include_str!("../migrations/0003_service.sql"),
+];
 
 /// The newest schema this build knows.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use worksite_model::{
-    Burial, Change, Departure, Draft, Envelope, EnvelopeId, FailureKind, Keep, NamedWrite, Payload, PersonId, Priority,
-    Refusal, Retention, Retry, RosterChange, RoutineFailure, Settlement, Store, Timestamp, Verdict, chance,
+    Burial, Change, CursorChange, Departure, Draft, Envelope, EnvelopeId, FactOffset, FailureKind, Interest, Keep,
+    KeepStates, NamedWrite, Payload, PersonId, Priority, Refusal, Retention, Retry, RosterChange, RoutineFailure,
+    Settlement, StateWrite, Store, Timestamp, Verdict, chance,
 };
 
 /// Thousands of changes from a seed, good and bad, in batches, with restarts; a set of ids says what must wait.
@@ -111,11 +112,16 @@ fn assert_equal(store: &mut dyn Store, twin: &mut dyn Store, round: u64) {
     let after = EnvelopeId((round * 3).cast_signed());
     assert_eq!(store.dead_letters(after, 5), twin.dead_letters(after, 5), "round {round}");
     assert_eq!(store.paused(), twin.paused(), "round {round}");
+    assert_eq!(store.cursors(), twin.cursors(), "round {round}");
+    let from = FactOffset((round * 2).cast_signed());
+    let everything = Interest::everything();
+    assert_eq!(store.facts(&everything, from, 20), twin.facts(&everything, from, 20), "round {round}");
     let thread = format!("thread {}", round % 4);
     assert_eq!(store.thread(&thread, after, 20), twin.thread(&thread, after, 20), "round {round}");
     let person = PersonId(1 + (round % PEOPLE.cast_unsigned()).cast_signed());
     assert_eq!(store.recover(person, AT), twin.recover(person, AT), "round {round}, person {person}");
     assert_eq!(store.state(person, "r"), twin.state(person, "r"), "round {round}, person {person}");
+    assert_eq!(store.revisions(person, "r", 4), twin.revisions(person, "r", 4), "round {round}, person {person}");
 }
 
 /// How many people come and go.
@@ -151,7 +157,9 @@ impl Dice {
             change.settled.extend(settle(person.0, EnvelopeId(1 + self.roll(500).cast_signed())).settled);
         }
         for _ in 0..self.roll(2) {
-            change.states.push(state(self.person(), self.roll(1_000)));
+            let keep = KeepStates { revisions_max: self.roll(5) as u32, bytes_max: self.roll(12) };
+            let keep = (self.roll(2) == 0).then_some(keep);
+            change.states.push(StateWrite { keep, ..state(self.person(), self.roll(1_000)) });
         }
         change.drafts = (0..self.roll(4)).map(|_| self.draft()).collect();
         match self.roll(60) {
@@ -159,6 +167,7 @@ impl Dice {
             1..=4 => change.roster = Some(self.roster_change()),
             6..=8 => change.paused.push((PersonId(self.person()), self.roll(2) == 0)),
             9..=14 => return self.exhume(store),
+            15..=20 => change.cursors.push(self.cursor_change()),
             // Nothing else is wrong with it: which of two faults is told is nobody's promise.
             5 => {
                 let write = NamedWrite { name: "nobody".into(), bytes: vec![1] };
@@ -191,9 +200,30 @@ impl Dice {
         Change { exhumed: vec![letter.delivery.id()], ..Change::send(drafts) }
     }
 
+    /// Opens, moves or closes one of a few durable subscriptions: all names are opened before they are moved.
+    fn cursor_change(&mut self) -> CursorChange {
+        let name = format!("cursor {}", self.roll(3));
+        let interest = match self.roll(3) {
+            0 => Interest::everything(),
+            1 => Interest::everything().person(self.person()),
+            _ => Interest::everything().processed(),
+        };
+        match self.roll(8) {
+            0 => CursorChange::Close { name },
+            _ => CursorChange::Open { name, interest },
+        }
+    }
+
     fn retention(&mut self) -> Retention {
         let mut keep = || Keep { age: Duration::from_secs(self.roll(2)), rows: self.roll(60) };
-        Retention { keys: keep(), dead_letters: keep(), history: keep(), quarantine: keep(), people: keep() }
+        Retention {
+            keys: keep(),
+            dead_letters: keep(),
+            history: keep(),
+            quarantine: keep(),
+            facts: keep(),
+            people: keep(),
+        }
     }
 
     fn pick<T>(&mut self, from: &mut Vec<T>) -> Option<T> {
