@@ -19,3 +19,4 @@ mod roster;
 mod schedule;
 mod seed_000;
 mod site;
+mod wounds;

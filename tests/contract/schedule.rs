@@ -67,7 +67,7 @@ async fn a_missed_moment_is_made_up_for_or_skipped_as_its_sender_said() {
     for (text, minute, misfire) in
         [("late", 1, Misfire::Deliver), ("too late", 1, skip), ("just", 16, skip), ("future", 30, skip)]
     {
-        site.send(note(1, text).not_before(at(minute)).misfire(misfire)).await.unwrap();
+        site.send(note(1, text).scheduled(at(minute), misfire)).await.unwrap();
     }
     site.shutdown().await;
     clock.advance(20 * MINUTE);

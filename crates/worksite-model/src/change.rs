@@ -62,6 +62,13 @@ impl Change {
         Self { removed: ids, ..Self::default() }
     }
 
+    /// The author, if they are not active in this roster and the change holds nothing but what their worker remembers: it
+    /// may have been purged meanwhile, and must not come back.
+    pub fn writes_for_nobody(&self, roster: &Roster) -> Option<PersonId> {
+        let settles = !self.settled.is_empty() || !self.retried.is_empty() || !self.buried.is_empty();
+        self.author.filter(|author| !self.states.is_empty() && !settles && !roster.contains(*author))
+    }
+
     /// Whether it wants nothing written.
     pub fn is_empty(&self) -> bool {
         *self == Self { author: self.author, ..Self::default() }

@@ -34,6 +34,8 @@ pub struct Committed {
     pub dropped: Vec<Removal>,
     /// Dead letters that have gone, to be sent again or for good.
     pub exhumed: Vec<EnvelopeId>,
+    /// Who left with all they had.
+    pub purged: Vec<PersonId>,
     /// Whose workers rest from now on, or go on.
     pub paused: Vec<(PersonId, bool)>,
     /// How many drafts of a routine were not accepted because they came too soon after another.
@@ -45,6 +47,8 @@ pub struct Committed {
 impl Committed {
     /// The fact that this change, with what the store granted it, is durable.
     pub fn new(change: Change, grant: Grant, at: Timestamp) -> Self {
+        let purged = change.roster.as_ref().zip(grant.roster.as_ref());
+        let purged = purged.map(|(roster, difference)| roster.purged(difference)).unwrap_or_default();
         let cooled = grant.entries.iter().filter(|entry| matches!(entry, Entry::Cooling { .. })).count();
         let envelopes = change.drafts.into_iter().zip(&grant.entries).filter_map(|(draft, entry)| match entry {
             // The cooldown was the door's to keep; the store does not have it either.
@@ -65,6 +69,7 @@ impl Committed {
             removed: grant.removed,
             dropped: grant.dropped,
             exhumed: change.exhumed,
+            purged,
             paused: change.paused,
             cooled,
             announcements: change.announcements,

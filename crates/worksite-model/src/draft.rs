@@ -142,11 +142,12 @@ impl Draft {
         self
     }
 
-    /// Says what becomes of it when its moment passes unheard; after [`Draft::not_before`]. To skip it means that it
+    /// Holds it back until this moment, and says what becomes of it when that passes unheard. To skip it means that it
     /// expires when the grace is over.
     #[must_use]
-    pub fn misfire(mut self, misfire: Misfire) -> Self {
-        if let (Misfire::Skip { grace }, Some(moment)) = (misfire, self.not_before) {
+    pub fn scheduled(mut self, moment: Timestamp, misfire: Misfire) -> Self {
+        self.not_before = Some(moment);
+        if let Misfire::Skip { grace } = misfire {
             // A grace of nothing still leaves the moment itself.
             self.expires_at = Some(moment.after(grace.max(Duration::from_micros(1))));
         }

@@ -57,6 +57,15 @@ pub enum Rejection {
     /// The draft expires before it could be delivered. Give it a later expiry, or none.
     #[error("the draft expires before it could be delivered")]
     AlreadyExpired,
+    /// There are more drafts, or bytes, for one recipient in this change than their inbox holds when it is empty. Send them
+    /// in parts.
+    #[error("it would not fit into the inbox of person {to} if that were empty ({limit})")]
+    NeverFits {
+        /// The recipient.
+        to: PersonId,
+        /// The limit.
+        limit: &'static str,
+    },
     /// It came too soon after another from this sender to this recipient through this channel. Wait, or leave it.
     #[error("nothing more from this sender to person {to} through this channel before {} µs", .until.as_micros())]
     Cooling {

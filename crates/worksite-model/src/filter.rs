@@ -18,6 +18,8 @@ pub struct Filter {
     pub kinds: Vec<String>,
     /// From one of these senders; from any when there is none here.
     pub senders: Vec<PersonId>,
+    /// For one of these recipients; for any when there is none here.
+    pub recipients: Vec<PersonId>,
     /// Through one of these channels; through any when there is none here.
     pub channels: Vec<String>,
     /// Of this thread.
@@ -49,6 +51,13 @@ impl Filter {
     #[must_use]
     pub fn from(mut self, sender: impl Into<PersonId>) -> Self {
         self.senders.push(sender.into());
+        self
+    }
+
+    /// For this recipient, or another that was named.
+    #[must_use]
+    pub fn to(mut self, recipient: impl Into<PersonId>) -> Self {
+        self.recipients.push(recipient.into());
         self
     }
 
@@ -113,6 +122,7 @@ impl Filter {
         named(&self.kinds, draft.kind.as_deref())
             && named(&self.channels, draft.channel.as_deref())
             && (self.senders.is_empty() || draft.from.is_some_and(|sender| self.senders.contains(&sender)))
+            && (self.recipients.is_empty() || self.recipients.contains(&draft.to))
             && self.thread.as_ref().is_none_or(|thread| draft.thread.as_ref() == Some(thread))
             && self.priority_min.is_none_or(|least| draft.priority >= least)
             && self.priority_max.is_none_or(|most| draft.priority <= most)
@@ -135,7 +145,7 @@ mod tests {
         let fitting = [
             all(),
             all().kind("b").kind("a"),
-            all().from(7),
+            all().from(7).to(1),
             all().channel("chat").thread("t"),
             all().priority(Priority::High),
             all().at_least(Priority::Normal).at_most(Priority::Urgent),
@@ -145,6 +155,7 @@ mod tests {
         let others = [
             all().kind("b"),
             all().from(8),
+            all().to(2),
             all().channel("mail"),
             all().thread("u"),
             all().at_least(Priority::Urgent),

@@ -12,7 +12,7 @@
 
 use crate::{Ageing, Delivery, Envelope, EnvelopeId, Filter, InboxPolicy, Priority, Timestamp};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// An envelope's place in its lane: the moment from which it could be taken, then its id.
@@ -48,6 +48,8 @@ struct Places {
     out: BTreeMap<EnvelopeId, Slot>,
     /// What has expired or is to be dropped, until that is durable.
     leaving: BTreeMap<EnvelopeId, Slot>,
+    /// What of it has expired and was not asked for yet.
+    doomed: VecDeque<Delivery>,
     /// When what waits expires, for what does.
     expiries: BTreeSet<Place>,
     /// Unscheduled mail stands in order of ids, even where the clock went back: no moment is before this one.
@@ -63,6 +65,7 @@ static EMPTY: Places = Places {
     later: BTreeMap::new(),
     out: BTreeMap::new(),
     leaving: BTreeMap::new(),
+    doomed: VecDeque::new(),
     expiries: BTreeSet::new(),
     floor: Timestamp::from_micros(i64::MIN),
     now: Timestamp::from_micros(i64::MIN),
@@ -261,17 +264,22 @@ impl Inbox {
         self.places().out.values().map(|slot| &slot.delivery)
     }
 
-    /// Takes what has expired by now, up to so many, out of the lanes; it is leaving until that is durable.
+    /// Takes all that has expired by now out of the lanes, so that nobody is handed it, and gives up to so many of what has
+    /// expired and was not given before. It is leaving until that is durable.
     pub fn expire(&mut self, limit: usize) -> Vec<Delivery> {
         let Some(places) = self.places.as_deref_mut() else { return Vec::new() };
         let mut expired = BTreeSet::new();
-        while expired.len() < limit && places.expiries.first().is_some_and(|place| place.0 <= places.now) {
+        while places.expiries.first().is_some_and(|place| place.0 <= places.now) {
             expired.extend(places.expiries.pop_first().map(|place| place.1));
         }
-        if expired.is_empty() {
-            return Vec::new();
+        if !expired.is_empty() {
+            for slot in places.take_waiting(&expired) {
+                let delivery = places.leave(slot);
+                places.doomed.push_back(delivery);
+            }
         }
-        places.take_waiting(&expired).into_iter().map(|slot| places.leave(slot)).collect()
+        let given = limit.min(places.doomed.len());
+        places.doomed.drain(..given).collect()
     }
 
     /// Takes what a full inbox has too much, the oldest of the lowest lane first, and the control lane never; it is
@@ -286,6 +294,16 @@ impl Inbox {
                 places.leave(Slot { delivery, since });
                 gone.push(id);
             }
+            // Scheduled mail of a lane goes after what is ready in it, and before any of a higher one.
+            while places.is_over(policy) {
+                let mut later =
+                    places.later.iter().filter(|(_, slot)| slot.delivery.envelope.draft.priority == priority);
+                let Some(place) = later.next().map(|(place, _)| *place) else { break };
+                let Some(slot) = places.later.remove(&place) else { break };
+                places.forget_expiry(&slot.delivery);
+                places.leave(slot);
+                gone.push(place.1);
+            }
         }
         gone
     }
@@ -293,10 +311,16 @@ impl Inbox {
     /// Lets what was leaving wait again: it could not be written that it goes.
     pub fn stay(&mut self) {
         let Some(places) = self.places.as_deref_mut() else { return };
+        places.doomed.clear();
         for (_, slot) in std::mem::take(&mut places.leaving) {
             places.bytes += slot.delivery.envelope.draft.payload.len();
             places.place(slot, None);
         }
+    }
+
+    /// Whether it holds more than this policy allows.
+    pub fn is_over(&self, policy: &InboxPolicy) -> bool {
+        self.places().is_over(policy)
     }
 
     fn places(&self) -> &Places {

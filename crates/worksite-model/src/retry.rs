@@ -66,7 +66,8 @@ impl RetryPolicy {
         let full = Duration::try_from_secs_f64(seconds).unwrap_or(self.delay_max).min(self.delay_max);
         // The top 53 bits, as a fraction of one.
         let fraction = (chance >> 11) as f64 / (1_u64 << 53) as f64;
-        Some(full.mul_f64(1.0 - fraction * f64::from(self.jitter_percent.min(100)) / 100.0))
+        let kept = 1.0 - fraction * f64::from(self.jitter_percent.min(100)) / 100.0;
+        Some(Duration::try_from_secs_f64(full.as_secs_f64() * kept).unwrap_or(full))
     }
 }
 

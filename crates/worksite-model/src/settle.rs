@@ -71,13 +71,14 @@ impl Settling<'_> {
     }
 
     fn next_delay(&self, delivery: &Delivery, failure: &RoutineFailure) -> Option<Duration> {
-        if failure.kind == FailureKind::NoRoom {
-            return Some(shorten(NO_ROOM_DELAY, self.chance));
-        }
-        let retryable = failure.is_retryable() && (self.retry.retryable)(failure);
-        let delay = retryable.then(|| self.retry.delay(delivery.attempt, self.chance)).flatten()?;
-        let age = self.now.since(delivery.envelope.accepted_at);
-        self.retry.deadline.is_none_or(|deadline| age + delay <= deadline).then_some(delay)
+        let delay = if failure.kind == FailureKind::NoRoom {
+            shorten(NO_ROOM_DELAY, self.chance)
+        } else {
+            let retryable = failure.is_retryable() && (self.retry.retryable)(failure);
+            retryable.then(|| self.retry.delay(delivery.attempt, self.chance)).flatten()?
+        };
+        let begins = self.now.since(delivery.envelope.accepted_at).saturating_add(delay);
+        self.retry.deadline.is_none_or(|deadline| begins <= deadline).then_some(delay)
     }
 }
 

@@ -185,6 +185,9 @@ pub enum Refusal {
     /// A dead letter to redrive or to forget is not there: somebody else was quicker. Look again.
     #[error("there is no dead letter {0}")]
     NotBuried(EnvelopeId),
+    /// What is to be sent in place of a dead letter has the key of another message. Send it without.
+    #[error("the key {0:?} belongs to another message")]
+    KeyTaken(String),
     /// A draft with a cooldown came too soon after another. Wait, or leave it.
     #[error("nothing more from this sender to person {to} through this channel before {} µs", .until.as_micros())]
     Cooling {

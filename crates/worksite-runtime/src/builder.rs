@@ -169,7 +169,7 @@ impl Builder {
         let manual = self.manual.unwrap_or_else(|| Box::new(move |_| by_default));
         let usual = InboxPolicy::of(&self.limits);
         let policy = self.inboxes.unwrap_or_else(|| Box::new(move |_| usual));
-        let directory = Arc::new(Directory::new(Setting { manual, policy }));
+        let directory = Arc::new(Directory::new(Setting { manual, policy, usual }));
         directory.open(store.roster()?, &store.waiting()?, &store.paused()?);
         let counters = Arc::new(Counters::default());
         let (limits, retention) = (self.limits.clone(), self.retention);

@@ -8,30 +8,42 @@ use worksite_model::Timestamp;
 
 /// Where the house reads the time. Whoever builds a runtime chooses it; everybody below is handed timestamps.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Clock {
+    read: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Whether it is moved by hand: then no timer is set for its moments.
+    manual: bool,
+}
 
 impl Clock {
     /// The machine's clock.
     pub fn system() -> Self {
-        Self(Arc::new(|| {
+        Self::running(|| {
             #[expect(clippy::disallowed_methods, reason = "this is the clock")]
             let now = std::time::SystemTime::now();
             let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
             // Not `as_micros`, which divides 128 bits: this is read several times a message.
             let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
             Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(i64::from(since.subsec_micros())))
-        }))
+        })
     }
 
     /// `start`, and what has passed since on tokio's clock. Under a paused tokio clock this is virtual time.
     pub fn tokio(start: Timestamp) -> Self {
         let origin = tokio::time::Instant::now();
-        Self(Arc::new(move || start.after(origin.elapsed())))
+        Self::running(move || start.after(origin.elapsed()))
     }
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        (self.read)()
+    }
+
+    fn running(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self { read: Arc::new(read), manual: false }
+    }
+
+    pub(crate) fn is_manual(&self) -> bool {
+        self.manual
     }
 }
 
@@ -59,7 +71,8 @@ impl ManualClock {
     /// What the house reads: for [`Builder::clock`](crate::Builder::clock).
     pub fn clock(&self) -> Clock {
         let hands = self.0.clone();
-        Clock(Arc::new(move || Timestamp::from_micros(hands.load(Ordering::Acquire))))
+        let read = move || Timestamp::from_micros(hands.load(Ordering::Acquire));
+        Clock { read: Arc::new(read), manual: true }
     }
 
     /// The time it shows.

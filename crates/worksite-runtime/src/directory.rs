@@ -9,6 +9,7 @@ use crate::parcel::DeliverVolatile;
 use crate::status::{InboxReport, Status, Tenure, WorkerHandle};
 use crate::worker::Worker;
 use actix::{Addr, Handler, Message};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use worksite_model::{
@@ -41,6 +42,8 @@ struct Desk {
     bytes: AtomicUsize,
     /// How many of them nobody takes now, as the worker has said last.
     sleeping: AtomicUsize,
+    /// Whether its worker has nothing to drop although the inbox holds more than it should.
+    stuck: AtomicBool,
     /// Changes whose senders wait for room.
     parked: AtomicUsize,
     /// When it last had something to do, in sweeps.
@@ -62,6 +65,7 @@ impl Desk {
             waiting: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             sleeping: AtomicUsize::new(0),
+            stuck: AtomicBool::new(false),
             parked: AtomicUsize::new(0),
             used: AtomicU64::new(0),
             tenure: OnceLock::new(),
@@ -105,6 +109,19 @@ pub(crate) struct Seat {
 pub(crate) struct Setting {
     pub(crate) manual: Box<dyn Fn(&Person) -> bool + Send + Sync>,
     pub(crate) policy: Box<dyn Fn(&Person) -> InboxPolicy + Send + Sync>,
+    /// What holds where the application's own words panic.
+    pub(crate) usual: InboxPolicy,
+}
+
+impl Setting {
+    /// Asks the application, inside a fence: its mistake must not end the house.
+    fn of(&self, person: &Person) -> (bool, InboxPolicy) {
+        let asked = catch_unwind(AssertUnwindSafe(|| ((self.manual)(person), (self.policy)(person))));
+        asked.unwrap_or_else(|_panic| {
+            tracing::error!(person = person.id.0, "deciding how this person takes mail panicked; the usual holds");
+            (false, self.usual)
+        })
+    }
 }
 
 /// Who is active, how full their inbox is, and where their worker sits.
@@ -165,12 +182,13 @@ impl Directory {
 
     /// Takes up a person: new, returned or renamed.
     fn join(&self, person: &Person) {
+        let (manual, policy) = self.setting.of(person);
+        let policy = self.policy(policy);
         let mut desks = self.write();
         if desks.get(&person.id).is_some_and(|desk| desk.active) {
             // Who takes the mail, and how, is settled on joining: a new name changes nothing under a worker awake.
             return;
         }
-        let (manual, policy) = ((self.setting.manual)(person), self.policy((self.setting.policy)(person)));
         let desk = desks.entry(person.id).or_insert_with(|| Desk::new(policy.clone()));
         (desk.active, desk.manual, desk.policy) = (true, manual, policy);
         if !manual {
@@ -203,7 +221,7 @@ impl Directory {
         if let Some(tenure) = desk.tenure.take() {
             tenure.set(Status::Terminated);
         }
-        if desk.waiting.load(Ordering::Acquire) == 0 {
+        if desk.waiting.load(Ordering::Acquire) == 0 && desk.parked.load(Ordering::Acquire) == 0 {
             desks.remove(&person);
         }
         address
@@ -297,20 +315,30 @@ impl Directory {
         limits: &Limits,
         has_waited: bool,
     ) -> Result<(), NoPlace> {
-        let desks = self.read();
+        let (desks, mut due) = (self.read(), 0);
         for (place, draft) in drafts.iter().enumerate() {
             let refused = match addressable(&desks, draft, registry) {
                 Err(rejection) => NoPlace::Rejected(rejection),
-                Ok((desk, _)) => match self.reserve_one(desk, draft, limits, has_waited) {
-                    Ok(()) => continue,
-                    Err(limit) => NoPlace::Full { draft: place, limit, overflow: desk.policy.overflow },
+                Ok((desk, routine)) => match self.reserve_one(desk, draft, limits, has_waited) {
+                    Ok(()) => {
+                        due += usize::from(routine.is_some());
+                        continue;
+                    }
+                    Err(limit) => match never_fits(desk, drafts, draft.to) {
+                        Some(limit) => NoPlace::Rejected(Rejection::NeverFits { to: draft.to, limit }),
+                        None => NoPlace::Full { draft: place, limit, overflow: desk.policy.overflow },
+                    },
                 },
             };
             for draft in &drafts[..place] {
-                self.release_one(&desks, draft.to, draft.payload.len());
+                if let Some(desk) = desks.get(&draft.to) {
+                    self.free(desk, draft.to, draft.payload.len());
+                }
             }
             return Err(refused);
         }
+        // Only now: a house that is quiet stays so while drafts are refused.
+        self.due.fetch_add(due, Ordering::AcqRel);
         Ok(())
     }
 
@@ -338,13 +366,10 @@ impl Directory {
         } else {
             None
         };
-        if !desk.manual {
-            self.due.fetch_add(1, Ordering::AcqRel);
-        }
         match full {
             None => Ok(()),
             Some(limit) => {
-                self.give_back(desk, draft.to, bytes);
+                self.free(desk, draft.to, bytes);
                 Err(limit)
             }
         }
@@ -370,6 +395,14 @@ impl Directory {
     }
 
     fn give_back(&self, desk: &Desk, person: PersonId, bytes: usize) {
+        self.free(desk, person, bytes);
+        if desk.active && !desk.manual {
+            self.due.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Frees a place that was not counted as due.
+    fn free(&self, desk: &Desk, person: PersonId, bytes: usize) {
         let less = |by: usize| move |count: usize| count.checked_sub(by);
         let one_less = desk.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, less(1));
         law!(one_less.is_ok(), "conservation", "person {person} gave back a place in the inbox that was not taken");
@@ -377,9 +410,6 @@ impl Directory {
         law!(fewer.is_ok(), "conservation", "person {person} gave back bytes of the inbox that were not taken");
         self.site_waiting.fetch_sub(1, Ordering::AcqRel);
         self.site_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        if desk.active && !desk.manual {
-            self.due.fetch_sub(1, Ordering::AcqRel);
-        }
     }
 
     /// Puts a change in line for this recipient; false when too many are in lines already.
@@ -398,7 +428,8 @@ impl Directory {
     pub(crate) fn unpark(&self, person: PersonId) {
         self.parked.fetch_sub(1, Ordering::AcqRel);
         if let Some(desk) = self.read().get(&person) {
-            desk.parked.fetch_sub(1, Ordering::AcqRel);
+            let less = |parked: usize| parked.checked_sub(1);
+            let _kept = desk.parked.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
         }
     }
 
@@ -458,6 +489,32 @@ impl Directory {
         roused.collect()
     }
 
+    /// What this person's worker has said of its sleeping mail holds no more; it is to look again.
+    pub(crate) fn rouse_one(&self, person: PersonId) {
+        if let Some(desk) = self.read().get(&person) {
+            self.sleeping.fetch_sub(desk.sleeping.swap(0, Ordering::AcqRel), Ordering::AcqRel);
+        }
+    }
+
+    /// Notes whether a worker has anything to drop, though its inbox holds more than it should.
+    pub(crate) fn report_stuck(&self, person: PersonId, generation: u32, stuck: bool) -> bool {
+        let desks = self.read();
+        let Some(desk) = desks.get(&person).filter(|desk| desk.generation == generation) else { return false };
+        desk.stuck.swap(stuck, Ordering::AcqRel) != stuck && self.watched.load(Ordering::Acquire)
+    }
+
+    /// Notes how a person's worker stands.
+    pub(crate) fn set_status(&self, person: PersonId, status: Status) {
+        if let Some(desk) = self.read().get(&person).filter(|desk| desk.active) {
+            desk.tenure().set(status);
+        }
+    }
+
+    /// Whether the person's worker is awake.
+    pub(crate) fn is_awake(&self, person: PersonId) -> bool {
+        self.read().get(&person).is_some_and(|desk| desk.address.is_some())
+    }
+
     pub(crate) fn watch(&self, watched: bool) {
         self.watched.store(watched, Ordering::Release);
     }
@@ -476,7 +533,8 @@ impl Directory {
             return Vec::new();
         }
         let desks = self.read();
-        let overfull = desks.iter().filter(|(_, desk)| desk.active && desk.is_over());
+        let overfull =
+            desks.iter().filter(|(_, desk)| desk.active && desk.is_over() && !desk.stuck.load(Ordering::Acquire));
         let mut people: Vec<_> = overfull.map(|(person, _)| *person).collect();
         people.sort_unstable();
         people
@@ -577,6 +635,10 @@ impl Directory {
         let address = desk.address.take()?;
         self.seated.fetch_sub(1, Ordering::AcqRel);
         self.sleeping.fetch_sub(desk.sleeping.swap(0, Ordering::AcqRel), Ordering::AcqRel);
+        desk.stuck.store(false, Ordering::Release);
+        if let Some(tenure) = desk.tenure.get() {
+            tenure.set(Status::Idle);
+        }
         Some(address)
     }
 
@@ -675,6 +737,17 @@ impl Directory {
     fn write(&self) -> RwLockWriteGuard<'_, IdMap<PersonId, Desk>> {
         self.desks.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The limit of this recipient's inbox that the change's drafts for them exceed by themselves, if they do.
+fn never_fits(desk: &Desk, drafts: &[Draft], to: PersonId) -> Option<&'static str> {
+    let bounded = drafts.iter().filter(|draft| draft.to == to && draft.priority != Priority::Control);
+    let (envelopes, bytes) =
+        bounded.fold((0_usize, 0_usize), |(count, bytes), draft| (count + 1, bytes + draft.payload.len()));
+    if envelopes > desk.policy.envelopes_max {
+        return Some("inbox_envelopes_max");
+    }
+    (envelopes > 1 && bytes > desk.policy.bytes_max).then_some("inbox_bytes_max")
 }
 
 /// The desk a volatile draft is for, and the place of the routine that performs it, if somebody there does.

@@ -145,6 +145,9 @@ pub enum DeskError {
     /// What is to be redriven has no place: the recipient's inbox is full. Try again later.
     #[error("there is no room for what is to be redriven: {0} is reached")]
     NoRoom(&'static str),
+    /// What is to be redriven has a key that belongs to another message by now. It is redriven without.
+    #[error("the key {0:?} belongs to another message")]
+    KeyTaken(String),
     /// Somebody of this id is active already. Choose another id.
     #[error("person {0} is on the roster already")]
     Taken(PersonId),
@@ -182,6 +185,7 @@ impl DeskError {
             | Self::NotManual(_)
             | Self::NotBuried(_)
             | Self::Taken(_)
+            | Self::KeyTaken(_)
             | Self::OtherState
             | Self::UnknownCursor(_)
             | Self::Panicked
@@ -264,6 +268,7 @@ impl CommitFailure {
             Self::Refused(Refusal::UnknownPerson(person)) => DeskError::UnknownPerson(person),
             Self::Refused(Refusal::NotBuried(id)) => DeskError::NotBuried(id),
             Self::Refused(Refusal::Taken(person)) => DeskError::Taken(person),
+            Self::Refused(Refusal::KeyTaken(key)) => DeskError::KeyTaken(key),
             Self::Refused(Refusal::UnknownCursor(name)) => DeskError::UnknownCursor(name),
             Self::Refused(refusal) => DeskError::Store(StoreError::Closed(refusal.to_string())),
             Self::Store(error) => DeskError::Store(error),

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
 use worksite_model::{
-    AnyRoutine, Delivery, Draft, FailureKind, LiveState, Occasion, Overflow, Payload, Performance, Performed, PersonId,
-    RoutineFailure, Timestamp, accept, chance,
+    AnyRoutine, Delivery, Draft, FailureKind, LiveState, Occasion, Outcome, Overflow, Payload, Performance, Performed,
+    PersonId, Rejection, RoutineFailure, Timestamp, accept, chance,
 };
 
 /// What became of an activation's deliveries.
@@ -139,7 +139,7 @@ impl Desk<'_> {
         }
         match self.reserve(&mut performed.drafts) {
             Ok(()) => performed,
-            Err(failure) => Performed::failed(failure),
+            Err(ended) => ended,
         }
     }
 
@@ -149,25 +149,29 @@ impl Desk<'_> {
 
     /// Reserves a place for each draft; those that find an inbox full which drops what is new are dropped here. Where a
     /// sender from outside would be refused or wait, the turn fails for want of room, and is tried again.
-    fn reserve(&self, drafts: &mut Vec<Draft>) -> Result<(), RoutineFailure> {
+    fn reserve(&self, drafts: &mut Vec<Draft>) -> Result<(), Performed> {
         if drafts.is_empty() {
             return Ok(());
         }
         let (house, now) = (self.house, self.house.clock.now());
-        let refused = |reason: String| RoutineFailure::new(FailureKind::Refused, reason);
+        let refused = |reason: String| Performed::failed(RoutineFailure::new(FailureKind::Refused, reason));
         for draft in drafts.iter() {
             accept(draft, &house.limits, now).map_err(|rejection| refused(rejection.to_string()))?;
         }
         loop {
             match house.directory.reserve(drafts, &house.registry, &house.limits, false) {
                 Ok(()) => return Ok(()),
+                // No other attempt could end differently.
+                Err(NoPlace::Rejected(rejection @ Rejection::NeverFits { .. })) => {
+                    return Err(Performed::ended(Outcome::Reject(rejection.to_string())));
+                }
                 Err(NoPlace::Rejected(rejection)) => return Err(refused(rejection.to_string())),
                 Err(NoPlace::Full { draft, overflow: Overflow::DropNewest, .. }) => {
                     house.directory.count_dropped(drafts.remove(draft).to, 1);
                 }
                 Err(NoPlace::Full { draft, limit, .. }) => {
                     let reason = format!("the inbox of person {} is full: {limit} is reached", drafts[draft].to);
-                    return Err(RoutineFailure::new(FailureKind::NoRoom, reason));
+                    return Err(Performed::failed(RoutineFailure::new(FailureKind::NoRoom, reason)));
                 }
             }
         }

@@ -3,6 +3,7 @@
 
 use crate::error::SendError;
 use crate::persistence::Answer;
+use actix::SpawnHandle;
 use std::collections::{BTreeMap, VecDeque};
 use worksite_model::{Draft, PersonId};
 
@@ -14,6 +15,8 @@ pub(crate) struct Parked {
     pub(crate) answer: Answer,
     /// The limit that was reached when it was last tried.
     pub(crate) limit: &'static str,
+    /// Ends its waiting.
+    pub(crate) timer: Option<SpawnHandle>,
 }
 
 impl Parked {
@@ -67,15 +70,14 @@ impl Parking {
         first
     }
 
-    /// Takes one out by its number, wherever it stands.
-    pub(crate) fn take(&mut self, number: u64) -> Option<(PersonId, Parked)> {
-        let find = |line: &VecDeque<Parked>| line.iter().position(|parked| parked.number == number);
-        let (person, place) = self.lines.iter().find_map(|(person, line)| Some((*person, find(line)?)))?;
+    /// Takes one out of a line by its number. Numbers grow along a line.
+    pub(crate) fn take(&mut self, person: PersonId, number: u64) -> Option<Parked> {
         let line = self.lines.get_mut(&person)?;
+        let place = line.binary_search_by_key(&number, |parked| parked.number).ok()?;
         let parked = line.remove(place)?;
         if line.is_empty() {
             self.lines.remove(&person);
         }
-        Some((person, parked))
+        Some(parked)
     }
 }

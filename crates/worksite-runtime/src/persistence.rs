@@ -51,6 +51,8 @@ pub(crate) struct Persistence {
     limits: Limits,
     retention: Retention,
     counters: Arc<Counters>,
+    /// When the last commit was.
+    last_at: Timestamp,
 }
 
 impl Persistence {
@@ -63,7 +65,18 @@ impl Persistence {
         counters: Arc<Counters>,
     ) -> Self {
         let (store, batch) = (Some(store), Vec::new());
-        Self { store, batch, supervisor: None, broadcast: None, directory, clock, limits, retention, counters }
+        Self {
+            store,
+            batch,
+            supervisor: None,
+            broadcast: None,
+            directory,
+            clock,
+            limits,
+            retention,
+            counters,
+            last_at: Timestamp::from_micros(i64::MIN),
+        }
     }
 }
 
@@ -95,6 +108,8 @@ impl Handler<Listen> for Persistence {
     fn handle(&mut self, listen: Listen, _: &mut Self::Context) {
         self.supervisor = Some(listen.supervisor);
         self.broadcast = Some(listen.broadcast);
+        // A house that lives less than a minute forgets, too.
+        self.prune();
     }
 }
 
@@ -162,6 +177,11 @@ impl Handler<Recover> for Persistence {
         }
         // Nobody will settle what cannot be read: its place in the inbox is free again.
         self.directory.release(recovered.quarantined.iter().map(|row| (person, row.bytes)));
+        if !recovered.quarantined.is_empty()
+            && let Some(supervisor) = self.supervisor.as_ref().and_then(WeakAddr::upgrade)
+        {
+            supervisor.do_send(Report(vec![Reported::Quarantined(recovered.quarantined.clone())]));
+        }
         Ok(recovered)
     }
 }
@@ -217,7 +237,9 @@ impl Persistence {
         if self.batch.is_empty() {
             return;
         }
-        let at = self.clock.now();
+        // Moments of acceptance never go back: the order of ids is theirs.
+        self.last_at = self.last_at.max(self.clock.now());
+        let at = self.last_at;
         let (changes, answers): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.batch).into_iter().map(|commit| (commit.change, commit.answer)).unzip();
         let span = tracing::debug_span!("commit", changes = changes.len());
@@ -324,7 +346,7 @@ impl Persistence {
         let Some(broadcast) = self.broadcast.as_ref().and_then(WeakAddr::upgrade) else { return };
         let committed = reports.iter().filter_map(|reported| match reported {
             Reported::Committed { committed, .. } => Some(committed.clone()),
-            Reported::Failed(_) => None,
+            Reported::Failed(_) | Reported::Quarantined(_) => None,
         });
         broadcast.do_send(Tell(committed.collect()));
     }

@@ -672,26 +672,56 @@ impl Runtime {
             let draft = letter.ok_or(DeskError::NotBuried(*id))?.delivery.envelope.draft.clone();
             drafts.push(Draft { not_before: None, expires_at: None, ..draft });
         }
-        self.propose_drafts(Change { exhumed: ids, ..Change::send(drafts) }).await
-    }
-
-    /// [`Runtime::redrive`] for all that are meant, a thousand in one commit; says how many it was.
-    ///
-    /// # Errors
-    /// As for [`Runtime::redrive`]; what was redriven before stays so.
-    pub async fn redrive_by(&self, filter: Filter) -> Result<usize, DeskError> {
-        let (mut after, mut redriven) = (EnvelopeId(0), 0);
         loop {
-            let page = self.read(Box::new(move |store| store.dead_letters(after, REDRIVEN_MAX))).await?;
-            let Some(last) = page.last() else { return Ok(redriven) };
-            after = last.delivery.id();
-            let meant = page.iter().filter(|letter| filter.matches(&letter.delivery.envelope));
-            let ids: Vec<_> = meant.map(|letter| letter.delivery.id()).collect();
-            redriven += ids.len();
-            if !ids.is_empty() {
-                self.redrive(ids).await?;
+            let change = Change { exhumed: ids.clone(), ..Change::send(drafts.clone()) };
+            match self.propose_drafts(change).await {
+                // It was forgotten, and given to another message since.
+                Err(DeskError::KeyTaken(key)) => {
+                    let same = drafts.iter_mut().filter(|draft| draft.key.as_ref() == Some(&key));
+                    same.for_each(|draft| draft.key = None);
+                }
+                redriven => return redriven,
             }
         }
+    }
+
+    /// [`Runtime::redrive`] for all that are meant and are dead now, a thousand in one commit; says how many it was. Those
+    /// whose recipients have left, or that nobody takes any more, stay.
+    ///
+    /// # Errors
+    /// [`DeskError::NoRoom`] and what the store says; what was redriven before stays so.
+    pub async fn redrive_by(&self, filter: Filter) -> Result<usize, DeskError> {
+        // All of them first: what is redriven may die again, under another id, and is not meant.
+        let (mut after, mut meant, roster) = (EnvelopeId(0), Vec::new(), self.roster());
+        loop {
+            let page = self.read(Box::new(move |store| store.dead_letters(after, REDRIVEN_MAX))).await?;
+            let Some(last) = page.last() else { break };
+            after = last.delivery.id();
+            let letters = page.iter().map(|letter| &letter.delivery.envelope);
+            let letters = letters.filter(|letter| filter.matches(letter) && roster.contains(letter.draft.to));
+            meant.extend(letters.map(|letter| letter.id));
+        }
+        let mut redriven = 0;
+        for ids in meant.chunks(REDRIVEN_MAX) {
+            match self.redrive(ids.to_vec()).await {
+                Ok(receipts) => redriven += receipts.len(),
+                Err(error) if is_about_one(&error) => redriven += self.redrive_singly(ids).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(redriven)
+    }
+
+    async fn redrive_singly(&self, ids: &[EnvelopeId]) -> Result<usize, DeskError> {
+        let mut redriven = 0;
+        for id in ids {
+            match self.redrive(vec![*id]).await {
+                Ok(receipts) => redriven += receipts.len(),
+                Err(error) if is_about_one(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(redriven)
     }
 
     /// Forgets dead letters nobody wants, all or none.
@@ -813,9 +843,14 @@ impl Runtime {
             NoPlace::Full { draft, limit, overflow } => (draft, limit, overflow),
         };
         let person = drafts[draft].to;
+        let count = drafts.iter().filter(|draft| draft.to == person).count();
+        if !house.directory.is_awake(person) {
+            // What has expired there holds room until somebody looks.
+            self.0.supervisor.do_send(Start(person));
+        }
         match overflow {
             Overflow::DropNewest => {
-                house.directory.count_dropped(person, drafts.len());
+                house.directory.count_dropped(person, count);
                 return Err(SendError::Dropped { person, drafts });
             }
             Overflow::Wait | Overflow::WaitFor(_) => {
@@ -823,10 +858,10 @@ impl Runtime {
                     self.0.supervisor.do_send(Park { person, limit, overflow, drafts, answer });
                     return Ok(());
                 }
-                house.directory.count_refused(person, drafts.len());
+                house.directory.count_refused(person, count);
                 return Err(SendError::Overloaded { limit: "changes_parked_max", drafts });
             }
-            Overflow::Reject | Overflow::DropOldest => house.directory.count_refused(person, drafts.len()),
+            Overflow::Reject | Overflow::DropOldest => house.directory.count_refused(person, count),
         }
         Err(SendError::Overloaded { limit, drafts })
     }
@@ -897,6 +932,11 @@ impl Runtime {
         }
         self.wake(person).await
     }
+}
+
+/// Whether one letter of several is at fault, and not the house.
+fn is_about_one(error: &DeskError) -> bool {
+    matches!(error, DeskError::NotBuried(_) | DeskError::UnknownPerson(_) | DeskError::Rejected(_))
 }
 
 async fn receipts(answer: oneshot::Receiver<SendAnswer>) -> Result<Vec<Receipt>, SendError> {

@@ -12,6 +12,7 @@ use crate::parcel::DeliverVolatile;
 use crate::parking::{Parked, Parking};
 use crate::persistence::{Answer, AskAnswer, Close, Commit};
 use crate::runtime::House;
+use crate::status::Status;
 use crate::worker::{self, Deliver, Dismiss, Finish, Forget, LookAgain, Passivate, Rest, Settled, Unsettled, Worker};
 use actix::prelude::*;
 use std::collections::hash_map::Entry as MapEntry;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use worksite_model::{
-    Change, Committed, Departure, Draft, Entry, EnvelopeId, Fate, IdMap, Overflow, PersonId, Removal, RosterChange,
-    Timestamp,
+    Change, Committed, Departure, Draft, Entry, EnvelopeId, Fate, IdMap, Overflow, PersonId, Quarantined, Removal,
+    RosterChange, Timestamp,
 };
 
 /// The back-off after a first crash; each further one within the window waits twice as long.
@@ -90,7 +91,7 @@ impl Actor for Supervisor {
         }
         ctx.set_mailbox_capacity(1024);
         let sweep = Duration::from_millis(self.house.limits.worker_idle_ms_max.div_ceil(2));
-        ctx.run_interval(sweep, |supervisor, _| supervisor.sweep());
+        ctx.run_interval(sweep, |supervisor, ctx| supervisor.sweep(ctx));
         for person in self.house.directory.roster().people() {
             if self.house.directory.has_work(person.id) {
                 self.start(person.id, ctx);
@@ -112,6 +113,8 @@ pub(crate) struct Report(pub(crate) Vec<Reported>);
 pub(crate) enum Reported {
     /// It is durable, and this one waits for it.
     Committed { committed: Arc<Committed>, waiter: Option<Waiter> },
+    /// These could not be read and were set aside.
+    Quarantined(Vec<Quarantined>),
     /// It is not; the worker that proposed it is to be told.
     Failed(Option<Failed>),
 }
@@ -145,12 +148,17 @@ impl Handler<Report> for Supervisor {
                     self.house.directory.tell_generation(person, generation, Unsettled { failure, tidies });
                 }
                 Reported::Failed(None) => {}
+                Reported::Quarantined(rows) => {
+                    for row in rows {
+                        self.reply(row.id, || Fate::Buried(format!("unreadable: {}", row.reason)));
+                    }
+                }
             }
         }
         for (asker, fate) in self.replies.drain(..) {
             let _gone = asker.send(Ok(fate));
         }
-        self.try_lines();
+        self.try_lines(ctx);
         self.tell_if_quiet(ctx);
     }
 }
@@ -170,18 +178,22 @@ impl Handler<Park> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Park { person, limit, overflow, drafts, answer }: Park, ctx: &mut Self::Context) {
-        let parked = Parked { number: self.parking.number(), drafts, answer, limit };
+        let mut parked = Parked { number: self.parking.number(), drafts, answer, limit, timer: None };
         if self.closed {
             self.house.directory.unpark(person);
             return parked.refuse(|drafts| SendError::Stopped { drafts });
         }
         if let Overflow::WaitFor(time) = overflow {
             let number = parked.number;
-            ctx.run_later(time, move |supervisor, _| supervisor.stop_waiting(number));
+            parked.timer =
+                Some(ctx.run_later(time, move |supervisor, ctx| supervisor.stop_waiting(person, number, ctx)));
         }
         self.parking.push(person, parked);
-        // Room may have come free since the sender looked.
-        self.try_line(person);
+        // Room may have come free since the sender looked; and a worker that sleeps may hold what has expired.
+        self.try_line(person, ctx);
+        if !self.house.directory.is_awake(person) && !self.resting.contains(&person) {
+            self.start(person, ctx);
+        }
     }
 }
 
@@ -205,10 +217,15 @@ impl Handler<Terminate> for Supervisor {
             return;
         }
         self.leaving.insert(person, Leaving { departure, answer });
-        self.try_line(person);
-        if !drains || self.house.directory.has_rest(person) {
-            self.let_go(person, ctx);
+        self.try_line(person, ctx);
+        if !drains {
+            return self.let_go(person, ctx);
         }
+        self.house.directory.watch(true);
+        // The clock may have been moved by hand.
+        self.house.directory.rouse_one(person);
+        self.house.directory.tell(person, || LookAgain);
+        self.tell_if_quiet(ctx);
     }
 }
 
@@ -238,6 +255,10 @@ impl Handler<AwaitRest> for Supervisor {
         // The clock may have been moved by hand.
         for worker in self.house.directory.rouse() {
             worker.do_send(LookAgain);
+        }
+        for person in self.house.directory.overfull() {
+            self.start(person, ctx);
+            self.house.directory.tell(person, || LookAgain);
         }
         self.awaiting_rest.push(rested);
         self.tell_if_quiet(ctx);
@@ -389,9 +410,15 @@ impl Supervisor {
             self.forget_removed(&committed.dropped, false);
         }
         if let Some(difference) = &committed.roster {
-            for worker in self.house.directory.apply(difference) {
-                worker.do_send(Dismiss { keep: true });
+            for person in &difference.left {
+                let keep = !committed.purged.contains(person);
+                self.house.directory.tell(*person, || Dismiss { keep });
+                if let Some(leaving) = self.leaving.remove(person) {
+                    // They left by another way than the one that was waited for.
+                    let _gone = leaving.answer.send(Err(DeskError::UnknownPerson(*person)));
+                }
             }
+            self.house.directory.apply(difference);
             for person in &difference.joined {
                 if self.house.directory.has_work(person.id) {
                     self.start(person.id, ctx);
@@ -400,6 +427,7 @@ impl Supervisor {
         }
         for (person, rests) in &committed.paused {
             self.house.directory.rest(*person, *rests);
+            self.house.directory.rouse_one(*person);
             self.house.directory.tell(*person, || Rest(*rests));
         }
         self.release_settled(&committed);
@@ -467,6 +495,8 @@ impl Supervisor {
             self.reply(removal.id, || Fate::Removed);
         }
         for (person, ids) in by_person.into_iter().filter(|_| tell) {
+            // What it has said of its sleeping mail may have been said of these.
+            self.house.directory.rouse_one(person);
             self.house.directory.tell(person, || Forget(ids));
         }
     }
@@ -478,43 +508,59 @@ impl Supervisor {
     }
 
     /// Room may have come free anywhere: lets in what has waited for it.
-    fn try_lines(&mut self) {
+    fn try_lines(&mut self, ctx: &mut Context<Self>) {
         for person in self.parking.people() {
-            self.try_line(person);
+            self.try_line(person, ctx);
         }
     }
 
     /// Hands the first of a line to the writer, and the next, until one has to go on waiting.
-    fn try_line(&mut self, person: PersonId) {
+    fn try_line(&mut self, person: PersonId, ctx: &mut Context<Self>) {
         let house = self.house.clone();
         while let Some(mut parked) = self.parking.pop(person) {
             match house.directory.reserve(&parked.drafts, &house.registry, &house.limits, true) {
                 Ok(()) => {
+                    cancel(&mut parked, ctx);
                     house.directory.unpark(person);
                     house.directory.count_departure();
                     let change = Change::send(parked.drafts);
                     house.persistence.do_send(Commit { change, answer: parked.answer });
                 }
                 Err(NoPlace::Rejected(rejection)) => {
+                    cancel(&mut parked, ctx);
                     house.directory.unpark(person);
                     parked.refuse(|drafts| SendError::Rejected { rejection, drafts });
                 }
                 // Another of its recipients may be the one without room: it keeps its place in this line all the same.
-                Err(NoPlace::Full { limit, .. }) => {
+                Err(NoPlace::Full { limit, overflow: Overflow::Wait | Overflow::WaitFor(_), .. }) => {
                     parked.limit = limit;
                     return self.parking.return_first(person, parked);
+                }
+                // Unless that one lets nobody wait.
+                Err(NoPlace::Full { draft, limit, overflow }) => {
+                    cancel(&mut parked, ctx);
+                    house.directory.unpark(person);
+                    let full = parked.drafts[draft].to;
+                    let count = parked.drafts.iter().filter(|draft| draft.to == full).count();
+                    if overflow == Overflow::DropNewest {
+                        house.directory.count_dropped(full, count);
+                        parked.refuse(|drafts| SendError::Dropped { person: full, drafts });
+                    } else {
+                        house.directory.count_refused(full, count);
+                        parked.refuse(|drafts| SendError::Overloaded { limit, drafts });
+                    }
                 }
             }
         }
     }
 
-    fn stop_waiting(&mut self, number: u64) {
-        let Some((person, parked)) = self.parking.take(number) else { return };
+    fn stop_waiting(&mut self, person: PersonId, number: u64, ctx: &mut Context<Self>) {
+        let Some(parked) = self.parking.take(person, number) else { return };
         self.house.directory.unpark(person);
         self.house.directory.count_refused(person, parked.drafts.len());
         let limit = parked.limit;
         parked.refuse(|drafts| SendError::Overloaded { limit, drafts });
-        self.try_line(person);
+        self.try_line(person, ctx);
     }
 
     /// Proposes that somebody who was to leave does so.
@@ -545,6 +591,7 @@ impl Supervisor {
         let (count, max) = (crashes.len() as u32, self.house.limits.restarts_max);
         let window = Duration::from_millis(self.house.limits.restart_window_ms);
         tracing::error!(person = person.0, count, max, "a worker crashed");
+        self.house.directory.set_status(person, Status::Failed);
         // Left alone means: not started again before the window has passed.
         let delay = if count > max { window } else { RESTART_DELAY * 2_u32.saturating_pow(count - 1) };
         self.resting.insert(person);
@@ -563,8 +610,8 @@ impl Supervisor {
         crashes
     }
 
-    fn sweep(&mut self) {
-        self.try_lines();
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
+        self.try_lines(ctx);
         for worker in self.house.directory.sweep() {
             worker.do_send(Passivate);
         }
@@ -618,5 +665,12 @@ impl Handler<CrashWorker> for Supervisor {
 
     fn handle(&mut self, CrashWorker(person): CrashWorker, _: &mut Self::Context) {
         self.house.directory.tell(person, || worker::Crash);
+    }
+}
+
+/// Who is served waits for no deadline any more: a timer that is left behind is polled for as long as it was to wait.
+fn cancel(parked: &mut Parked, ctx: &mut Context<Supervisor>) {
+    if let Some(timer) = parked.timer.take() {
+        ctx.cancel_future(timer);
     }
 }

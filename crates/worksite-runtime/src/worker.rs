@@ -72,6 +72,8 @@ pub(crate) struct Worker {
     failed: bool,
     /// Whether expired or surplus mail is being written off.
     tidying: bool,
+    /// How much of its mail it has said that nobody takes now.
+    slept: Option<usize>,
     /// Whether it goes once it is not busy.
     finishing: bool,
     /// How it goes, when it goes on purpose.
@@ -122,6 +124,7 @@ impl Worker {
             tenure,
             failed: false,
             tidying: false,
+            slept: None,
             finishing: false,
             leaving: None,
         }
@@ -158,6 +161,10 @@ impl Handler<Deliver> for Worker {
     fn handle(&mut self, Deliver(envelope): Deliver, ctx: &mut Self::Context) {
         if self.inbox.admit(envelope) {
             self.activate(ctx);
+        }
+        // However busy it is: its inbox is kept within its bound.
+        if self.policy.overflow == Overflow::DropOldest && !matches!(self.doing, Doing::Idle) {
+            self.tidy();
         }
         if matches!(self.doing, Doing::Held) {
             self.report_sleep();
@@ -278,7 +285,7 @@ impl Handler<Rest> for Worker {
     type Result = ();
 
     fn handle(&mut self, Rest(paused): Rest, ctx: &mut Self::Context) {
-        self.paused = paused;
+        (self.paused, self.slept) = (paused, None);
         self.inbox.rest(paused && !self.manual);
         if matches!(self.doing, Doing::Idle) {
             self.resume(ctx);
@@ -295,6 +302,7 @@ impl Handler<LookAgain> for Worker {
     type Result = ();
 
     fn handle(&mut self, _: LookAgain, ctx: &mut Self::Context) {
+        self.slept = None;
         match self.doing {
             Doing::Idle => self.activate(ctx),
             // It reports when it is done.
@@ -312,8 +320,13 @@ pub(crate) struct Forget(pub(crate) Vec<EnvelopeId>);
 impl Handler<Forget> for Worker {
     type Result = ();
 
-    fn handle(&mut self, Forget(ids): Forget, _: &mut Self::Context) {
+    fn handle(&mut self, Forget(ids): Forget, ctx: &mut Self::Context) {
         self.inbox.acknowledge(&ids);
+        self.slept = None;
+        match self.doing {
+            Doing::Idle => self.activate(ctx),
+            Doing::Busy { .. } | Doing::Held => self.report_sleep(),
+        }
     }
 }
 
@@ -392,8 +405,11 @@ pub(crate) struct PutBack(pub(crate) Vec<EnvelopeId>);
 impl Handler<PutBack> for Worker {
     type Result = usize;
 
-    fn handle(&mut self, PutBack(ids): PutBack, _: &mut Self::Context) -> Self::Result {
-        self.inbox.put_back(&ids)
+    fn handle(&mut self, PutBack(ids): PutBack, ctx: &mut Self::Context) -> Self::Result {
+        let put_back = self.inbox.put_back(&ids);
+        // Some of it may have expired meanwhile, or be too much.
+        self.activate(ctx);
+        put_back
     }
 }
 
@@ -447,7 +463,8 @@ impl Handler<Dismiss> for Worker {
 
     fn handle(&mut self, Dismiss { keep }: Dismiss, ctx: &mut Self::Context) {
         self.leaving = Some(Departed::Stopped);
-        let change = Change { author: Some(self.person), states: self.dirty_states(), ..Change::default() };
+        // By nobody: its person is not active any more.
+        let change = Change { states: self.dirty_states(), ..Change::default() };
         if keep && !change.states.is_empty() && matches!(self.doing, Doing::Idle) {
             self.propose(change);
         }
@@ -481,6 +498,9 @@ impl Worker {
         let recovery = tokio::time::timeout(limit, recovery).into_actor(self);
         ctx.wait(recovery.map(|recovered, worker, ctx| match recovered {
             Ok(Ok(Ok(recovered))) => worker.begin(recovered, ctx),
+            Ok(Ok(Err(StoreError::Busy(_) | StoreError::Full(_)))) => {
+                ctx.run_later(STORE_RETRY_DELAY, |worker, ctx| worker.recover(ctx));
+            }
             Ok(Ok(Err(error))) => worker.hold(&error.to_string()),
             Ok(Err(_closed)) => worker.hold("the house is closed"),
             Err(_elapsed) => ctx.stop(),
@@ -605,6 +625,8 @@ impl Worker {
         match next_activation(&mut self.inbox, &self.house.registry, deliveries_max) {
             Some(activation) => {
                 self.tenure.set(Status::Processing);
+                // What it takes now does not sleep any more.
+                self.report_sleep();
                 self.execute(activation, ctx);
             }
             None => {
@@ -618,12 +640,15 @@ impl Worker {
     /// Looks at the clock, and proposes that what has expired is buried and what an overfull inbox has too much goes.
     fn tidy(&mut self) {
         self.inbox.wake(self.house.clock.now());
+        let expired = self.inbox.expire(if self.tidying { 0 } else { TIDIED_MAX });
         if self.tidying {
             return;
         }
-        let expired = self.inbox.expire(TIDIED_MAX);
         let drops = self.policy.overflow == Overflow::DropOldest;
         let dropped = if drops { self.inbox.overflow(&self.policy) } else { Vec::new() };
+        if drops && dropped.is_empty() {
+            self.report_stuck();
+        }
         if expired.is_empty() && dropped.is_empty() {
             return;
         }
@@ -644,14 +669,33 @@ impl Worker {
             return self.activate(ctx);
         }
         self.inbox.stay();
-        ctx.run_later(STORE_RETRY_DELAY, |worker, ctx| worker.activate(ctx));
+        match failure {
+            CommitFailure::Store(StoreError::Busy(_) | StoreError::Full(_)) => {
+                ctx.run_later(STORE_RETRY_DELAY, |worker, ctx| worker.activate(ctx));
+            }
+            failure => self.hold(&failure.clone().into_desk_error().to_string()),
+        }
+    }
+
+    /// Says whether there is nothing to drop although the inbox holds more than it should.
+    fn report_stuck(&self) {
+        let stuck = self.inbox.is_over(&self.policy);
+        if self.house.directory.report_stuck(self.person, self.generation, stuck)
+            && let Some(supervisor) = self.supervisor.upgrade()
+        {
+            supervisor.do_send(Rested);
+        }
     }
 
     /// Says how much of its mail nobody takes now.
-    fn report_sleep(&self) {
+    fn report_sleep(&mut self) {
         let directory = &self.house.directory;
         let held = matches!(self.doing, Doing::Held);
         let sleeping = if held { directory.waiting(self.person) } else { self.inbox.sleeping_count() };
+        if self.slept == Some(sleeping) && !held {
+            return;
+        }
+        self.slept = Some(sleeping);
         if !self.manual
             && directory.report_sleeping(self.person, self.generation, sleeping)
             && let Some(supervisor) = self.supervisor.upgrade()
@@ -855,10 +899,16 @@ impl Worker {
                 let Some(routine) = self.house.registry.get(place) else { return };
                 let (person, name) = (self.person, routine.name());
                 let read = self.house.persistence.send(Read(Box::new(move |store| store.state(person, name))));
-                ctx.spawn(read.into_actor(self).map(move |read, worker, ctx| match read {
-                    Ok(Ok(stored)) => worker.load(place, stored.as_ref(), ctx, then),
-                    Ok(Err(error)) => worker.hold(&error.to_string()),
-                    Err(_closed) => worker.hold("the house is closed"),
+                ctx.spawn(read.into_actor(self).map(move |read, worker, ctx| {
+                    match read {
+                        Ok(Ok(stored)) => worker.load(place, stored.as_ref(), ctx, then),
+                        Ok(Err(error)) => worker.hold(&error.to_string()),
+                        Err(_closed) => worker.hold("the house is closed"),
+                    }
+                    // A volatile turn ends without a commit that would wake it for the mail that came meanwhile.
+                    if matches!(worker.doing, Doing::Idle) {
+                        worker.resume(ctx);
+                    }
                 }));
             }
         }
@@ -923,7 +973,8 @@ impl Worker {
 
     /// Wakes up when the next scheduled delivery comes due.
     fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let due = self.inbox.next_due();
+        // Who moves the clock by hand says so.
+        let due = self.inbox.next_due().filter(|_| !self.house.clock.is_manual());
         if self.alarm.as_deref().map(|(set, _)| *set) == due {
             return;
         }

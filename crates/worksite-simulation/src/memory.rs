@@ -40,10 +40,10 @@ struct Contents {
 }
 
 /// A channel, a sender and a recipient.
-type Cooling = (String, Option<PersonId>, PersonId);
+type Cooling = (String, PersonId, PersonId);
 
 fn cooling(draft: &Draft) -> Cooling {
-    (draft.channel.as_deref().unwrap_or_default().to_string(), draft.from, draft.to)
+    (draft.channel.as_deref().unwrap_or_default().to_string(), draft.from.unwrap_or(PersonId(0)), draft.to)
 }
 
 #[derive(Debug, Clone)]
@@ -252,6 +252,9 @@ impl Contents {
         if let Some(taken) = change.roster.as_ref().and_then(|roster| roster.taken(&self.roster)) {
             return Some(Refusal::Taken(taken));
         }
+        if let Some(author) = change.writes_for_nobody(&self.roster) {
+            return Some(Refusal::UnknownPerson(author));
+        }
         let admits = |person| match &change.roster {
             Some(roster) => roster.admits(&self.roster, person),
             None => self.roster.contains(person),
@@ -280,6 +283,11 @@ impl Contents {
         if let Some(id) = not_buried {
             return Some(Refusal::NotBuried(*id));
         }
+        let keys = change.drafts.iter().filter_map(|draft| draft.key.as_ref()).filter(|_| !change.exhumed.is_empty());
+        let others = |key: &&String| self.keys.get(*key).is_some_and(|known| !change.exhumed.contains(&known.envelope));
+        if let Some(key) = keys.into_iter().find(others) {
+            return Some(Refusal::KeyTaken(key.clone()));
+        }
         if change.author.is_none()
             && let Some(refusal) = self.too_soon(&change.drafts, at)
         {
@@ -299,10 +307,12 @@ impl Contents {
     }
 
     fn too_soon(&self, drafts: &[Draft], at: Timestamp) -> Option<Refusal> {
-        let mut seen = BTreeSet::new();
-        let known = |draft: &Draft| draft.key.as_ref().is_some_and(|key| self.keys.contains_key(key));
-        for draft in drafts.iter().filter(|draft| !known(draft)) {
+        let (mut seen, mut keys) = (BTreeSet::new(), BTreeSet::new());
+        for draft in drafts {
             let Some(time) = draft.cooldown else { continue };
+            if draft.key.as_ref().is_some_and(|key| !keys.insert(key) || self.keys.contains_key(key)) {
+                continue;
+            }
             let until = self.cooling_until(draft, at).or((!seen.insert(cooling(draft))).then(|| at.after(time)));
             if let Some(until) = until {
                 return Some(Refusal::Cooling { to: draft.to, until });
@@ -487,6 +497,9 @@ impl Contents {
         grant.removed.extend(removed);
         self.states.retain(|(owner, _), _| *owner != person);
         self.revisions.retain(|(owner, _), _| *owner != person);
+        self.dead.retain(|_, letter| letter.delivery.envelope.draft.to != person);
+        self.history.retain(|_, (entry, _)| entry.envelope.draft.to != person);
+        self.cooldowns.retain(|(_, sender, recipient), _| *sender != person && *recipient != person);
     }
 
     fn remember(&mut self, key: Option<&str>, fate: Fate) {

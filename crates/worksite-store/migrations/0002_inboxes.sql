@@ -38,6 +38,8 @@ ALTER TABLE people ADD COLUMN paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN
 CREATE INDEX people_left ON people (left_at) WHERE active = 0;
 
 ALTER TABLE quarantine ADD COLUMN found_at INTEGER NOT NULL DEFAULT 0;
+-- What was found earlier counts from now on.
+UPDATE quarantine SET found_at = CAST(unixepoch('subsec') * 1000000 AS INTEGER);
 CREATE INDEX quarantine_by_age ON quarantine (found_at);
 CREATE INDEX dead_letters_by_age ON dead_letters (buried_at);
 

@@ -206,6 +206,9 @@ impl<'a> Writer<'a> {
         if let Some(taken) = change.roster.as_ref().and_then(|roster| roster.taken(&self.mirrors.roster)) {
             return Ok(Some(Refusal::Taken(taken)));
         }
+        if let Some(author) = change.writes_for_nobody(&self.mirrors.roster) {
+            return Ok(Some(Refusal::UnknownPerson(author)));
+        }
         if let Some(stranger) = self.stranger(change) {
             return Ok(Some(Refusal::UnknownPerson(stranger)));
         }
@@ -218,8 +221,8 @@ impl<'a> Writer<'a> {
         if let Some(id) = leaving.find(|id| !waits(id)) {
             return Ok(Some(Refusal::NotWaiting(id)));
         }
-        if let Some(id) = self.not_buried(change)? {
-            return Ok(Some(Refusal::NotBuried(id)));
+        if let Some(refusal) = self.exhumable(change)? {
+            return Ok(Some(refusal));
         }
         if change.author.is_none()
             && let Some(refusal) = self.too_soon(&change.drafts)?
@@ -244,12 +247,20 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn not_buried(&self, change: &Change) -> rusqlite::Result<Option<EnvelopeId>> {
+    fn exhumable(&self, change: &Change) -> rusqlite::Result<Option<Refusal>> {
         let mut seen = BTreeSet::new();
         for id in &change.exhumed {
             let mut statement = self.transaction.prepare_cached("SELECT 1 FROM dead_letters WHERE id = ?1")?;
             if !seen.insert(id) || !statement.exists([id.0])? {
-                return Ok(Some(*id));
+                return Ok(Some(Refusal::NotBuried(*id)));
+            }
+        }
+        // Its key may have been forgotten and given to another message since.
+        for key in change.drafts.iter().filter_map(|draft| draft.key.as_ref()).filter(|_| !change.exhumed.is_empty()) {
+            if let Some(Entry::Known { id, .. }) = self.known(key)?
+                && !change.exhumed.contains(&id)
+            {
+                return Ok(Some(Refusal::KeyTaken(key.clone())));
             }
         }
         Ok(None)
@@ -257,15 +268,15 @@ impl<'a> Writer<'a> {
 
     /// A draft from outside that its cooldown keeps out. One that is known by its key is no new message.
     fn too_soon(&self, drafts: &[Draft]) -> rusqlite::Result<Option<Refusal>> {
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut keys) = (BTreeSet::new(), BTreeSet::new());
         for draft in drafts.iter().filter(|draft| draft.cooldown.is_some()) {
             if let Some(key) = &draft.key
-                && self.known(key)?.is_some()
+                && (!keys.insert(key) || self.known(key)?.is_some())
             {
                 continue;
             }
             let cooling = self.cooling_until(draft)?;
-            let twice = !seen.insert((draft.channel.as_deref(), draft.from, draft.to));
+            let twice = !seen.insert((cooldown_key(draft), draft.to));
             let twice = twice.then(|| draft.cooldown.map(|time| self.at.after(time))).flatten();
             if let Some(until) = cooling.or(twice) {
                 return Ok(Some(Refusal::Cooling { to: draft.to, until }));
@@ -392,7 +403,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Removes a person's mail and state without a trace in the history.
+    /// Removes a person's mail, state, dead letters and cooldowns, and what threads still have of their mail.
     fn purge(&mut self, person: PersonId, grant: &mut Grant) -> rusqlite::Result<()> {
         let ids: Vec<_> = self.mirrors.index.ids(person).collect();
         for id in ids {
@@ -401,6 +412,18 @@ impl<'a> Writer<'a> {
             self.mirrors.tally.removed += u64::from(removed.is_some());
             grant.removed.extend(removed);
         }
+        for table in ["dead_letters", "history"] {
+            let sql = format!("DELETE FROM {table} WHERE recipient = ?1 RETURNING id, thread");
+            let mut delete = self.transaction.prepare_cached(&sql)?;
+            let gone =
+                delete.query_map([person.0], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?)))?;
+            for gone in gone.collect::<rusqlite::Result<Vec<_>>>()? {
+                let sql = "DELETE FROM threads WHERE envelope = ?1 AND thread = ?2";
+                self.transaction.prepare_cached(sql)?.execute(params![gone.0, gone.1])?;
+            }
+        }
+        let sql = "DELETE FROM cooldowns WHERE recipient = ?1 OR sender = ?1";
+        self.transaction.prepare_cached(sql)?.execute([person.0])?;
         self.transaction.prepare_cached("DELETE FROM state_history WHERE person = ?1")?.execute([person.0])?;
         self.transaction.prepare_cached("DELETE FROM states WHERE person = ?1")?.execute([person.0]).map(drop)
     }

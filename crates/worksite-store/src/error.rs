@@ -40,6 +40,9 @@ pub enum OpenError {
         /// The schema this build reads.
         wanted: i64,
     },
+    /// The copy that is made before an older file is brought up to date could not be put in its place; nothing was changed.
+    #[error("the copy of the older file could not be kept: {0}; look at the folder's rights and room")]
+    Copy(String),
     /// Another process owns the site, or this one has it open already. Stop it, or use a reader.
     #[error("the site is locked by process {owner}: stop it, or open the file read-only (lock file {path:?})")]
     Locked {

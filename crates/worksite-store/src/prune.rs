@@ -31,9 +31,10 @@ impl SqliteStore {
     /// People who left and have nothing here any more.
     fn prune_people(&self, connection: &Connection, keep: Keep, at: Timestamp) -> rusqlite::Result<u64> {
         let gone = "active = 0 AND NOT EXISTS (SELECT 1 FROM states WHERE person = people.id)";
-        let sql = format!("SELECT id, left_at FROM people WHERE {gone} ORDER BY left_at, id");
+        let sql = format!("SELECT id, left_at FROM people WHERE {gone} ORDER BY left_at, id LIMIT ?1");
         let mut statement = connection.prepare_cached(&sql)?;
-        let people = statement.query_map([], |row| Ok((PersonId(row.get(0)?), row.get::<_, i64>(1)?)))?;
+        let most = i64::try_from(keep.rows).unwrap_or(i64::MAX).saturating_add(PRUNED_MAX);
+        let people = statement.query_map([most], |row| Ok((PersonId(row.get(0)?), row.get::<_, i64>(1)?)))?;
         let mut people = people.collect::<rusqlite::Result<Vec<_>>>()?;
         people.retain(|(person, _)| !self.mirrors.index.has_any(*person));
         let surplus = people.len().saturating_sub(usize::try_from(keep.rows).unwrap_or(usize::MAX));

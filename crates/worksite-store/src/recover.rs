@@ -52,6 +52,10 @@ impl SqliteStore {
         let transaction = self.connection.unchecked_transaction()?;
         for row in rows {
             transaction.execute(QUARANTINE, params![row.id.0, row.reason, person.0, at.as_micros()])?;
+            let sql = "UPDATE keys SET fate = 'buried', reason = ?2 \
+                       WHERE key = (SELECT key FROM envelopes WHERE id = ?1) AND envelope = ?1";
+            transaction.execute(sql, params![row.id.0, format!("unreadable: {}", row.reason)])?;
+            crate::history::forget(&transaction, row.id)?;
             transaction.execute("DELETE FROM envelopes WHERE id = ?1", [row.id.0])?;
         }
         transaction.execute("UPDATE site SET quarantined = quarantined + ?1", [rows.len() as i64])?;

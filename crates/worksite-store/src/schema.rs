@@ -46,8 +46,12 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
     if from > 0 && from < VERSION {
         let mut copy = path.as_os_str().to_owned();
         copy.push(format!(".before-schema-{VERSION}"));
-        let copy = copy.to_string_lossy();
-        connection.execute("VACUUM INTO ?1", [copy.as_ref()]).map_err(OpenError::of)?;
+        // Under another name first: what a crash left half written, or whole, is in nobody's way.
+        let mut part = copy.clone();
+        part.push(".part");
+        let _leftover = std::fs::remove_file(&part);
+        connection.execute("VACUUM INTO ?1", [part.to_string_lossy().as_ref()]).map_err(OpenError::of)?;
+        std::fs::rename(&part, &copy).map_err(|error| OpenError::Copy(error.to_string()))?;
     }
     for (version, sql) in (1_i64..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= from) {
         let transaction =
