@@ -46,7 +46,8 @@ fn every_foreign_crate_has_one_home() {
         ("futures-util", set(&["worksite-runtime"])),
         // The simulation starts a paused clock.
         ("tokio", set(&["worksite-runtime", "worksite-simulation"])),
-        ("serde_json", set(&["worksite-model"])),
+        // Payloads, and the lines of an export.
+        ("serde_json", set(&["worksite-model", "worksite-store"])),
         ("bincode", set(&["worksite-model"])),
         ("crc32fast", set(&["worksite-model"])),
         // Derives on words, re-exported by the face for applications.
