@@ -44,8 +44,14 @@ fn all(file: &Path) -> Result<BTreeSet<EnvelopeId>, Box<dyn Error>> {
 
 async fn send_again(file: &Path, ids: Vec<EnvelopeId>) -> Result<Vec<Value>, Box<dyn Error>> {
     let for_ever = Keep { age: Duration::MAX, rows: u64::MAX };
-    let retention =
-        Retention { keys: for_ever, dead_letters: for_ever, history: for_ever, quarantine: for_ever, people: for_ever };
+    let retention = Retention {
+        keys: for_ever,
+        dead_letters: for_ever,
+        history: for_ever,
+        quarantine: for_ever,
+        facts: for_ever,
+        people: for_ever,
+    };
     let site = Worksite::builder().manual(|_| true).retention(retention).open(file).await.map_err(in_words)?;
     let mut rows = Vec::new();
     for together in ids.chunks(TOGETHER_MAX) {

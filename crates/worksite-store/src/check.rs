@@ -132,6 +132,13 @@ fn ids(connection: &Connection, problems: &mut Vec<String>) -> rusqlite::Result<
             problems.push(format!("ids: {table} has envelope {highest}, but the last one given was {last}"));
         }
     }
+    let (fact, last) =
+        connection.query_row("SELECT coalesce(max(id), 0), (SELECT last_fact FROM site) FROM facts", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })?;
+    if fact > last {
+        problems.push(format!("ids: there is fact {fact}, but the last one logged was {last}"));
+    }
     let twice = "SELECT id, group_concat(place, ' and in ') FROM (\
                  SELECT id, 'envelopes' AS place FROM envelopes UNION ALL SELECT id, 'dead_letters' FROM dead_letters \
                  UNION ALL SELECT id, 'history' FROM history) GROUP BY id HAVING count(*) > 1 ORDER BY id";
@@ -188,18 +195,25 @@ fn bodies(connection: &Connection, problems: &mut Vec<String>) -> rusqlite::Resu
             Ok(Some(format!("bodies: envelope {} in {table} cannot be read: {reason}", row.get::<_, i64>(0)?)))
         })?;
     }
-    let columns = "encoding, type, version, checksum, body";
-    let rows = format!("SELECT {columns}, routine, person FROM states ORDER BY person, routine");
-    each(connection, &rows, problems, |row| {
-        let (routine, person) = (row.get::<_, String>(5)?, row.get::<_, i64>(6)?);
-        Ok(unreadable(row)
-            .map(|reason| format!("bodies: state {routine:?} of person {person} cannot be read: {reason}")))
-    })?;
-    let rows = format!("SELECT {columns}, key FROM keys WHERE encoding IS NOT NULL ORDER BY key");
-    each(connection, &rows, problems, |row| {
-        let key = row.get::<_, String>(5)?;
-        Ok(unreadable(row).map(|reason| format!("bodies: the reply under key {key:?} cannot be read: {reason}")))
-    })
+    for (table, name, order) in [
+        ("states", "'state ' || routine || ' of person ' || person", "person, routine"),
+        (
+            "state_history",
+            "'revision ' || revision || ' of state ' || routine || ' of person ' || person",
+            "person, routine, revision",
+        ),
+        ("keys", "'the reply under key ' || key", "key"),
+        ("facts", "'fact ' || id", "id"),
+    ] {
+        let rows = format!(
+            "SELECT encoding, type, version, checksum, body, {name} FROM {table} WHERE encoding IS NOT NULL ORDER BY {order}"
+        );
+        each(connection, &rows, problems, |row| {
+            let Some(reason) = unreadable(row) else { return Ok(None) };
+            Ok(Some(format!("bodies: {} cannot be read: {reason}", row.get::<_, String>(5)?)))
+        })?;
+    }
+    Ok(())
 }
 
 /// What is wrong with the payload in the first five columns, if anything.
@@ -277,7 +291,7 @@ mod tests {
         let payload = Payload::encode(&7_u64).unwrap();
         let delivery = store.recover(PersonId(1), Timestamp::default()).unwrap().waiting.remove(3).delivery;
         let burial = Burial::of(&delivery, RoutineFailure::new(FailureKind::Returned, "broken"));
-        let state = StateWrite { person: PersonId(1), routine: "diary".into(), payload };
+        let state = StateWrite { person: PersonId(1), routine: "diary".into(), payload, keep: None };
         commit(
             &mut store,
             Change { author: Some(PersonId(1)), buried: vec![burial], states: vec![state], ..Change::default() },
@@ -303,6 +317,15 @@ mod tests {
             ("DELETE FROM envelopes WHERE id = 1", "conservation: 5 were accepted, but 2 wait"),
             ("UPDATE site SET last_envelope = 2", "ids: envelopes has envelope 3, but the last one given was 2"),
             ("UPDATE site SET last_envelope = 4", "ids: history has envelope 5, but the last one given was 4"),
+            (
+                "INSERT INTO facts VALUES (9, 0, NULL, 1, 'u64', 1, 1, x'07')",
+                "ids: there is fact 9, but the last one logged was 0",
+            ),
+            ("INSERT INTO facts VALUES (9, 0, NULL, 1, 'u64', 1, 1, x'07')", "bodies: fact 9 cannot be read"),
+            (
+                "INSERT INTO state_history VALUES (1, 'diary', 3, 0, NULL, 1, 'u64', 1, 1, x'07')",
+                "bodies: revision 3 of state diary of person 1 cannot be read: its checksum does not fit",
+            ),
             ("UPDATE history SET id = 4", "ids: envelope 4 is in dead_letters and in history"),
             (
                 "UPDATE keys SET envelope = 5 WHERE envelope = 1",
@@ -326,11 +349,11 @@ mod tests {
             ),
             (
                 "UPDATE states SET version = 2",
-                "bodies: state \"diary\" of person 1 cannot be read: its checksum does not fit",
+                "bodies: state diary of person 1 cannot be read: its checksum does not fit",
             ),
             (
                 "UPDATE keys SET encoding = 1, type = 'u64', version = 1, checksum = 1, body = x'07' WHERE envelope = 5",
-                "bodies: the reply under key \"key 5\" cannot be read: its checksum does not fit",
+                "bodies: the reply under key key 5 cannot be read: its checksum does not fit",
             ),
             ("PRAGMA writable_schema = 1; DELETE FROM sqlite_schema WHERE name = 'keys_by_age'", "sqlite: Page"),
         ] {
