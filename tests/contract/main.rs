@@ -1,6 +1,7 @@
 //! What a user is promised, one file per promise, through the public API only.
 
 mod agents;
+mod backup;
 mod broadcast;
 mod correspondence;
 mod dead_letters;

@@ -30,6 +30,7 @@ fn arrows_point_down() {
         ("worksite-runtime", set(&["worksite-model"])),
         ("worksite", set(&["worksite-model", "worksite-store", "worksite-runtime"])),
         ("worksite-simulation", set(&["worksite-model", "worksite-runtime"])),
+        ("worksite-cli", set(&["worksite"])),
         ("worksite-workspace", set(&[])),
     ]);
     for (name, dependencies) in dependencies() {
@@ -46,7 +47,10 @@ fn every_foreign_crate_has_one_home() {
         ("futures-util", set(&["worksite-runtime"])),
         // The simulation starts a paused clock.
         ("tokio", set(&["worksite-runtime", "worksite-simulation"])),
-        ("serde_json", set(&["worksite-model"])),
+        // Payloads, the lines of an export, and what the inspector prints.
+        ("serde_json", set(&["worksite-model", "worksite-store", "worksite-cli"])),
+        // The inspector's arguments.
+        ("clap", set(&["worksite-cli"])),
         ("bincode", set(&["worksite-model"])),
         ("crc32fast", set(&["worksite-model"])),
         // Derives on words, re-exported by the face for applications.

@@ -32,6 +32,20 @@ mod row;
 mod reader;
 pub use reader::{InboxSummary, Reader};
 
+mod copy;
+pub use copy::CopyError;
+
+mod backup;
+
+mod export;
+pub use export::ExportSummary;
+
+mod import;
+pub use import::import;
+
+mod check;
+pub use check::CheckReport;
+
 mod error;
 pub use error::OpenError;
 

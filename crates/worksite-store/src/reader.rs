@@ -16,7 +16,7 @@ use worksite_model::{
 /// A read-only view of a site's file.
 #[derive(Debug)]
 pub struct Reader {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 /// Who has how much waiting.
