@@ -178,7 +178,7 @@ fn first_release(plot: &Plot) {
     let columns = "id, recipient, priority, attempt, accepted_at, key, thread, encoding, type, version, checksum, body";
     let values = "VALUES (?1, ?2, 3, 1, 1000, ?3, 't', ?4, ?5, ?6, ?7, ?8";
     for (id, table, more) in
-        [(1, "envelopes", ""), (2, "dead_letters", ", 2000, 'returned', 'no'"), (3, "envelopes", "")]
+        [(1, "envelopes", ""), (2, "dead_letters", ", unixepoch() * 1000000, 'returned', 'no'"), (3, "envelopes", "")]
     {
         let extra = if more.is_empty() { "" } else { ", buried_at, failure, reason" };
         let parameters = rusqlite::params![

@@ -45,6 +45,7 @@ fn every_foreign_crate_has_one_home() {
         ("rusqlite", set(&["worksite-store"])),
         ("actix", set(&["worksite-runtime"])),
         ("futures-util", set(&["worksite-runtime"])),
+        ("metrics", set(&["worksite-runtime"])),
         // The simulation starts a paused clock.
         ("tokio", set(&["worksite-runtime", "worksite-simulation"])),
         // Payloads, the lines of an export, and what the inspector prints.

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
 use worksite_model::{
-    AnyRoutine, Delivery, Draft, FailureKind, LiveState, Occasion, Outcome, Overflow, Payload, Performance, Performed,
-    PersonId, Rejection, RoutineFailure, Timestamp, accept, chance,
+    AnyRoutine, Delivery, Draft, Ended, FailureKind, LiveState, Occasion, Outcome, Overflow, Payload, Performance,
+    Performed, PersonId, Rejection, RoutineFailure, Timestamp, accept, chance,
 };
 
 /// What became of an activation's deliveries.
@@ -139,7 +139,7 @@ impl Desk<'_> {
         }
         match self.reserve(&mut performed.drafts) {
             Ok(()) => performed,
-            Err(ended) => ended,
+            Err(ended) => Performed { ended, ..Performed::ended(Outcome::Done) },
         }
     }
 
@@ -149,12 +149,12 @@ impl Desk<'_> {
 
     /// Reserves a place for each draft; those that find an inbox full which drops what is new are dropped here. Where a
     /// sender from outside would be refused or wait, the turn fails for want of room, and is tried again.
-    fn reserve(&self, drafts: &mut Vec<Draft>) -> Result<(), Performed> {
+    fn reserve(&self, drafts: &mut Vec<Draft>) -> Result<(), Ended> {
         if drafts.is_empty() {
             return Ok(());
         }
         let (house, now) = (self.house, self.house.clock.now());
-        let refused = |reason: String| Performed::failed(RoutineFailure::new(FailureKind::Refused, reason));
+        let refused = |reason: String| Err(RoutineFailure::new(FailureKind::Refused, reason));
         for draft in drafts.iter() {
             accept(draft, &house.limits, now).map_err(|rejection| refused(rejection.to_string()))?;
         }
@@ -163,7 +163,7 @@ impl Desk<'_> {
                 Ok(()) => return Ok(()),
                 // No other attempt could end differently.
                 Err(NoPlace::Rejected(rejection @ Rejection::NeverFits { .. })) => {
-                    return Err(Performed::ended(Outcome::Reject(rejection.to_string())));
+                    return Err(Ok(Outcome::Reject(rejection.to_string())));
                 }
                 Err(NoPlace::Rejected(rejection)) => return Err(refused(rejection.to_string())),
                 Err(NoPlace::Full { draft, overflow: Overflow::DropNewest, .. }) => {
@@ -171,7 +171,7 @@ impl Desk<'_> {
                 }
                 Err(NoPlace::Full { draft, limit, .. }) => {
                     let reason = format!("the inbox of person {} is full: {limit} is reached", drafts[draft].to);
-                    return Err(Performed::failed(RoutineFailure::new(FailureKind::NoRoom, reason)));
+                    return Err(Err(RoutineFailure::new(FailureKind::NoRoom, reason)));
                 }
             }
         }
