@@ -39,7 +39,7 @@ async fn a_paused_worker_rests_across_a_restart_and_goes_on_where_it_was() {
     site.quiesce().await.unwrap();
     let diary = site.state::<Notes>(1, "diary").await.unwrap().unwrap();
     assert_eq!(diary.texts(), ["before", "0", "1", "2", "3", "4"]);
-    assert_eq!(site.status(1).unwrap(), Status::Idle);
+    until(&site.worker(1).unwrap(), Status::Idle).await;
     assert!(matches!(site.pause(99).await, Err(DeskError::UnknownPerson(PersonId(99)))));
 }
 

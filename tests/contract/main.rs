@@ -19,5 +19,6 @@ mod restart;
 mod roster;
 mod schedule;
 mod seed_000;
+mod service;
 mod site;
 mod wounds;

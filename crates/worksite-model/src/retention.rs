@@ -23,8 +23,8 @@ pub struct Retention {
     pub history: Keep,
     /// Rows that could not be read. Default: 90 days, 10,000.
     pub quarantine: Keep,
-    /// Facts that a durable subscription has not acknowledged; those that all have are forgotten at once. Default: 7 days,
-    /// 1,000,000.
+    /// Logged facts, acknowledged or not: so long they can be told again. Without any durable subscription they are forgotten
+    /// at once. Default: 7 days, 1,000,000.
     pub facts: Keep,
     /// People who left and have neither mail nor state. Default: 90 days, 100,000.
     pub people: Keep,

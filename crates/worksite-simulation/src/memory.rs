@@ -212,11 +212,11 @@ impl Store for MemoryStore {
 }
 
 fn prune_facts(contents: &mut Contents, keep: Keep, at: Timestamp) -> u64 {
-    let acknowledged = contents.cursors.values().map(|cursor| cursor.position).min();
+    let unwanted = contents.cursors.is_empty();
     let surplus = contents.facts.len().saturating_sub(usize::try_from(keep.rows).unwrap_or(usize::MAX));
     let mut pruned = 0;
     while let Some(first) = contents.facts.first() {
-        if acknowledged.is_some_and(|acknowledged| first.offset > acknowledged) {
+        if !unwanted {
             if first.at.after(keep.age) >= at && pruned >= surplus {
                 break;
             }

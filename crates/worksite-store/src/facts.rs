@@ -1,5 +1,5 @@
 //! Facts owns the log that durable subscriptions read: facts are written in the transaction that makes them true, only
-//! while somebody wants them, and stay until all have acknowledged them or retention takes them.
+//! while somebody wants them, and stay until retention takes them, so that they can be told again.
 
 use crate::commit::Writer;
 use crate::open::Mirrors;
@@ -129,10 +129,10 @@ impl Writer<'_> {
     }
 }
 
-/// Forgets facts that all have acknowledged, and those that retention takes; who had not acknowledged them is told how
-/// many they missed.
+/// Forgets facts that nobody wants any more, and those that retention takes; who had not acknowledged them is told how many
+/// they missed. What was acknowledged stays for its time, so that it can be told again.
 pub(crate) fn prune(connection: &Connection, mirrors: &Mirrors, keep: Keep, at: Timestamp) -> rusqlite::Result<u64> {
-    let acknowledged = mirrors.cursors.iter().map(|cursor| cursor.position.0).min().unwrap_or(i64::MAX);
+    let unwanted = mirrors.cursors.is_empty();
     let cut = at.as_micros().saturating_sub(i64::try_from(keep.age.as_micros()).unwrap_or(i64::MAX));
     let rows: i64 = connection.query_row("SELECT count(*) FROM facts", [], |row| row.get(0))?;
     let surplus = rows.saturating_sub(i64::try_from(keep.rows).unwrap_or(i64::MAX));
@@ -143,7 +143,7 @@ pub(crate) fn prune(connection: &Connection, mirrors: &Mirrors, keep: Keep, at: 
     let mut missed = vec![0_i64; mirrors.cursors.len()];
     while let Some(row) = rows.next()? {
         let id: i64 = row.get(0)?;
-        if id > acknowledged {
+        if !unwanted {
             if row.get::<_, i64>(1)? >= cut && pruned >= surplus {
                 break;
             }
