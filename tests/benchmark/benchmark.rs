@@ -3,14 +3,21 @@
 //! `cargo test --release -p benchmark -- [--quick] [--json] [LINE …]`. Rates are medians of repeats; the spread is that of
 //! the ratio. Nothing here is asserted: a figure is for a person, and noise is no failure.
 
+mod apalis;
 mod durable;
+mod effectum;
+mod kameo;
 mod machine;
 mod memory;
+mod peers;
+mod ractor;
 mod recovery;
+mod roster;
 mod table;
 mod volatile;
 
-use table::{Line, Table};
+use table::{Row, Table};
+use worksite::prelude::SyncMode;
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -20,18 +27,26 @@ pub struct Effort {
     pub divisor: usize,
 }
 
-type Measure = fn(Effort) -> Line;
+type Measure = fn(Effort) -> Row;
 
 const LINES: &[(&str, Measure)] = &[
-    ("durable-1", |effort| durable::line(effort, 1)),
-    ("durable-64", |effort| durable::line(effort, 64)),
-    ("durable-1024", |effort| durable::line(effort, 1024)),
-    ("backlog-200k", durable::backlog),
-    ("mixed-priorities", durable::mixed),
-    ("bulk-1000", durable::bulk),
-    ("volatile", volatile::line),
-    ("recovery-1m", recovery::line),
-    ("memory-idle-worker", memory::line),
+    ("durable-1", |effort| durable::line(effort, 1).into()),
+    ("durable-64", |effort| durable::line(effort, 64).into()),
+    ("durable-1024", |effort| durable::line(effort, 1024).into()),
+    ("backlog-200k", |effort| durable::backlog(effort).into()),
+    ("mixed-priorities", |effort| durable::mixed(effort).into()),
+    ("bulk-1000", |effort| durable::bulk(effort).into()),
+    ("effectum-64", |effort| effectum::singly(effort, SyncMode::Normal)),
+    ("effectum-64-full", |effort| effectum::singly(effort, SyncMode::Full)),
+    ("effectum-batch", |effort| effectum::in_batches(effort, SyncMode::Normal)),
+    ("effectum-batch-full", |effort| effectum::in_batches(effort, SyncMode::Full)),
+    ("apalis-2k", apalis::line),
+    ("volatile", |effort| volatile::line(effort).into()),
+    ("kameo", |effort| kameo::line(effort).into()),
+    ("ractor", |effort| ractor::line(effort).into()),
+    ("roster-1m", |effort| roster::line(effort).into()),
+    ("recovery-1m", |effort| recovery::line(effort).into()),
+    ("memory-idle-worker", |effort| memory::line(effort).into()),
 ];
 
 fn main() {
