@@ -43,7 +43,6 @@ async fn main() {
     let sum = Arc::new(Sum::default());
     let worker = Worker::builder(&queue, sum.clone())
         .max_concurrency(1_024)
-        .min_concurrency(512)
         .jobs([JobRunner::builder("work", add).build()])
         .build()
         .await
