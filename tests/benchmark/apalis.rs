@@ -3,8 +3,7 @@
 //! takes several such rounds, because one is over too soon to be measured.
 
 use crate::Effort;
-use crate::durable;
-use crate::effectum::send_and_settle;
+use crate::durable::{self, PEOPLE, send_and_settle};
 use crate::machine::rate;
 use crate::peers::Peer;
 use crate::table::{Line, Row, Target};
@@ -27,7 +26,7 @@ pub fn line(effort: Effort) -> Row {
 fn ours(rounds: usize) -> f64 {
     let folder = tempfile::tempdir().expect("a folder for the site");
     worksite::block_on(async {
-        let site = durable::open(folder.path(), 1_000, SyncMode::Normal).await;
+        let site = durable::open(folder.path(), PEOPLE, SyncMode::Normal).await;
         send_and_settle(&site, BACKLOG).await;
         #[expect(clippy::disallowed_methods, reason = "this is the room that measures")]
         let start = std::time::Instant::now();

@@ -4,11 +4,16 @@
 //! the ratio. Nothing here is asserted: a figure is for a person, and noise is no failure.
 
 mod apalis;
+mod broadcast;
 mod durable;
 mod effectum;
+mod file_size;
+mod instructions;
 mod kameo;
+mod large_state;
 mod machine;
 mod memory;
+mod memory_at_rest;
 mod peers;
 mod ractor;
 mod recovery;
@@ -44,17 +49,27 @@ const LINES: &[(&str, Measure)] = &[
     ("volatile", |effort| volatile::line(effort).into()),
     ("kameo", |effort| kameo::line(effort).into()),
     ("ractor", |effort| ractor::line(effort).into()),
+    ("broadcast-1000", |effort| broadcast::line(effort).into()),
+    ("state-1mib", |effort| large_state::line(effort).into()),
+    ("file-10m", |effort| file_size::line(effort).into()),
     ("roster-1m", |effort| roster::line(effort).into()),
     ("recovery-1m", |effort| recovery::line(effort).into()),
     ("memory-idle-worker", |effort| memory::line(effort).into()),
+    ("memory-cold-envelope", |effort| memory_at_rest::envelopes(effort).into()),
+    ("memory-passivated-person", |effort| memory_at_rest::people(effort).into()),
+    ("instructions-send", instructions::send),
+    ("instructions-settle", instructions::settle),
 ];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [flag, who] = &arguments[..]
-        && flag == memory::CHILD
-    {
-        return memory::child(who);
+    if let [flag, what] = &arguments[..] {
+        match flag.as_str() {
+            memory::CHILD => return memory::child(what),
+            memory_at_rest::CHILD => return memory_at_rest::child(what),
+            instructions::CHILD => return instructions::child(what),
+            _ => {}
+        }
     }
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let names: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();

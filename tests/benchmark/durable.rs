@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use worksite::prelude::*;
 
-const PEOPLE: usize = 1_000;
+pub const PEOPLE: usize = 1_000;
 /// How many are asked at once to wake up.
 const WOKEN: usize = 1_024;
 /// Whose states are read at the end: everybody's, unless that takes too long.
@@ -164,10 +164,10 @@ pub fn ours(Load { messages, in_flight, people, pending, mixed, sync }: Load) ->
         let priority = |index: usize| if mixed { Priority::ALL[1 + index % 4] } else { Priority::Normal };
         let ask = |index: usize, to: i64| site.ask::<()>(Draft::of(to, work.clone()).priority(priority(index)));
         fill(&site, people, pending).await;
-        in_turns(WOKEN.min(people), people, |index| ask(index, index as i64)).await;
+        in_turns(WOKEN.min(people), people, |index| ask(index, index as i64), settled).await;
         #[expect(clippy::disallowed_methods, reason = "this is the room that measures")]
         let start = std::time::Instant::now();
-        in_turns(in_flight, messages, |index| ask(index, recipient_of(index, people))).await;
+        in_turns(in_flight, messages, |index| ask(index, recipient_of(index, people)), settled).await;
         let took = start.elapsed();
         check(&site, messages, people).await;
         site.shutdown().await;
@@ -175,9 +175,14 @@ pub fn ours(Load { messages, in_flight, people, pending, mixed, sync }: Load) ->
     })
 }
 
+/// Sites whose workers add up what they get.
+pub fn builder() -> Builder {
+    Worksite::builder().routine(Worker)
+}
+
 /// A site with people whose workers add up what they get.
 pub async fn open(folder: &Path, people: usize, sync: SyncMode) -> Worksite {
-    let site = Worksite::builder().routine(Worker).store(SqliteOptions { sync, ..SqliteOptions::default() });
+    let site = builder().store(SqliteOptions { sync, ..SqliteOptions::default() });
     let site = site.open(folder.join("site.db")).await.expect("a site");
     site.sync((0..people as i64).map(|id| Person::new(id, "worker"))).await.expect("a roster");
     site
@@ -198,15 +203,34 @@ async fn fill(site: &Worksite, people: usize, pending: usize) {
     }
 }
 
+/// Sends so many, a thousand in a change and the next on its way, and waits until all are settled.
+pub async fn send_and_settle(site: &Worksite, messages: usize) {
+    let work = work();
+    let mut sent = None;
+    for first in (0..messages).step_by(BULK) {
+        let batch =
+            (first..messages.min(first + BULK)).map(|index| Draft::of(recipient_of(index, PEOPLE), work.clone()));
+        if let Some(before) = sent.replace(site.send_all(batch.collect())) {
+            before.await.expect("accepted");
+        }
+    }
+    if let Some(last) = sent {
+        last.await.expect("accepted");
+    }
+    site.quiesce().await.expect("settled");
+}
+
+/// It was settled without a reply.
+fn settled(answer: Result<(), AskError>) {
+    assert!(matches!(answer, Err(AskError::NoReply)), "it was settled");
+}
+
 /// Asks so often, with so many in flight.
-async fn in_turns<F>(in_flight: usize, count: usize, ask: impl Fn(usize) -> F)
-where
-    F: Future<Output = Result<(), AskError>>,
-{
+pub async fn in_turns<F: Future>(in_flight: usize, count: usize, ask: impl Fn(usize) -> F, check: impl Fn(F::Output)) {
     let mut next = in_flight.min(count);
     let mut asked: FuturesUnordered<_> = (0..next).map(&ask).collect();
     while let Some(answer) = asked.next().await {
-        assert!(matches!(answer, Err(AskError::NoReply)), "it was settled");
+        check(answer);
         if next < count {
             asked.push(ask(next));
             next += 1;

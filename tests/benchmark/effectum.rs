@@ -6,13 +6,11 @@
 //! Both get 200 bytes and add up what they got. Ours keeps a state of 128 bytes a worker, effectum a history of its jobs.
 
 use crate::Effort;
-use crate::durable::{self, BULK, Load, recipient_of};
+use crate::durable::{self, Load, PEOPLE, send_and_settle};
 use crate::machine::rate;
 use crate::peers::Peer;
 use crate::table::{Line, Row, Target};
 use worksite::prelude::*;
-
-const PEOPLE: usize = 1_000;
 
 pub fn singly(effort: Effort, sync: SyncMode) -> Row {
     let name = if sync == SyncMode::Normal { "effectum-64" } else { "effectum-64-full" };
@@ -58,21 +56,4 @@ fn ours_in_batches(messages: usize, sync: SyncMode) -> f64 {
         site.shutdown().await;
         rate(messages, took)
     })
-}
-
-/// Sends so many, a thousand in a change and the next on its way, and waits until all are settled.
-pub async fn send_and_settle(site: &Worksite, messages: usize) {
-    let work = durable::work();
-    let mut sent = None;
-    for first in (0..messages).step_by(BULK) {
-        let batch =
-            (first..messages.min(first + BULK)).map(|index| Draft::of(recipient_of(index, PEOPLE), work.clone()));
-        if let Some(before) = sent.replace(site.send_all(batch.collect())) {
-            before.await.expect("accepted");
-        }
-    }
-    if let Some(last) = sent {
-        last.await.expect("accepted");
-    }
-    site.quiesce().await.expect("settled");
 }
