@@ -2,9 +2,12 @@
 //!
 //! `cargo test --release -p benchmark -- [--quick] [--json] [LINE …]`. Rates are medians of repeats; the spread is that of
 //! the ratio. Nothing here is asserted: a figure is for a person, and noise is no failure.
+//!
+//! `--curves` draws rates over sizes instead, and `--soak MINUTES` looks for growth under a long load.
 
 mod apalis;
 mod broadcast;
+mod curves;
 mod durable;
 mod effectum;
 mod file_size;
@@ -18,6 +21,7 @@ mod peers;
 mod ractor;
 mod recovery;
 mod roster;
+mod soak;
 mod table;
 mod volatile;
 
@@ -72,13 +76,20 @@ fn main() {
         }
     }
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    if let Some(place) = arguments.iter().position(|argument| argument == soak::FLAG) {
+        let minutes = arguments.get(place + 1).and_then(|minutes| minutes.parse().ok());
+        return soak::run(minutes.expect("--soak MINUTES"));
+    }
+    let effort = if has("--quick") { Effort { repeats: 3, divisor: 20 } } else { Effort { repeats: 5, divisor: 1 } };
+    if has(curves::FLAG) {
+        return curves::draw(effort).expect("the curves can be drawn");
+    }
     let names: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = names.iter().find(|name| LINES.iter().all(|(line, _)| line != &name.as_str())) {
         let known: Vec<_> = LINES.iter().map(|(name, _)| *name).collect();
         eprintln!("there is no line {unknown:?}; there are {}", known.join(", "));
         std::process::exit(2);
     }
-    let effort = if has("--quick") { Effort { repeats: 3, divisor: 20 } } else { Effort { repeats: 5, divisor: 1 } };
     let mut table = Table::new(has("--json"));
     for (name, measure) in LINES {
         if names.is_empty() || names.iter().any(|wanted| wanted.as_str() == *name) {

@@ -1,11 +1,14 @@
 //! How a site's file grows with what has passed through it: bytes of the closed file after ten million messages were
-//! settled, against its own after the first million.
+//! settled, against its own after the first million. Ten thousand come in a change, and the next when these are settled: a
+//! file is as large as what waited in it when that was most.
 
 use crate::Effort;
-use crate::durable::{self, PEOPLE, send_and_settle};
+use crate::durable::{self, PEOPLE, recipient_of};
 use crate::table::{Line, Target};
 use std::path::Path;
 use worksite::prelude::*;
+
+const WAITING: usize = 10_000;
 
 pub fn line(effort: Effort) -> Line {
     let first = 1_000_000 / effort.divisor.min(50);
@@ -26,7 +29,12 @@ fn sizes(first: usize) -> (f64, f64) {
 fn size_after(folder: &Path, messages: usize) -> f64 {
     worksite::block_on(async {
         let site = durable::open(folder, PEOPLE, SyncMode::Normal).await;
-        send_and_settle(&site, messages).await;
+        let work = durable::work();
+        for _ in 0..messages / WAITING {
+            let batch = (0..WAITING).map(|index| Draft::of(recipient_of(index, PEOPLE), work.clone()));
+            site.send_all(batch.collect()).await.expect("accepted");
+            site.quiesce().await.expect("settled");
+        }
         site.shutdown().await;
     });
     size(folder) as f64
