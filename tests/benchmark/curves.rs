@@ -78,6 +78,8 @@ fn plot(name: &str, what: &str, points: &[Point]) -> Result<(), Box<dyn Error>> 
     let label = |value: &f64| format!("{value:.0}");
     chart
         .configure_mesh()
+        .max_light_lines(0)
+        .label_style(("sans-serif", 15))
         .x_desc(what)
         .y_desc("messages/s")
         .x_label_formatter(&label)

@@ -42,6 +42,13 @@ pub fn run(minutes: f64) {
         samples
     });
     judge(&samples);
+    println!("keys in the file at the end: {}, of which {} are to be kept", keys(folder.path()), KEYS.rows);
+}
+
+/// The one table that grows by what the load does: not flat may mean that old keys go more slowly than new ones come.
+fn keys(folder: &Path) -> u64 {
+    let connection = rusqlite::Connection::open(folder.join("site.db")).expect("it opens");
+    connection.query_row("SELECT count(*) FROM keys", [], |row| row.get::<_, i64>(0)).expect("it counts").unsigned_abs()
 }
 
 /// Keeps so many in flight, and looks every ten seconds.
