@@ -5,22 +5,18 @@
 use crate::Effort;
 use crate::durable::{self, PEOPLE, send_and_settle};
 use crate::machine::rate;
-use crate::peers::Peer;
-use crate::table::{Line, Row, Target};
+use crate::peers;
+use crate::table::{Row, Target};
 use worksite::prelude::*;
 
-const NAME: &str = "apalis-2k";
 const BACKLOG: usize = 2_000;
 const ROUNDS: usize = 100;
 
 pub fn line(effort: Effort) -> Row {
-    let peer = match Peer::build("apalis") {
-        Ok(peer) => peer,
-        Err(reason) => return Row::Skipped { name: NAME, reason },
-    };
-    let (jobs, rounds) = (BACKLOG.to_string(), ROUNDS / effort.divisor.min(10));
-    let pairs = (0..effort.repeats).map(|_| (ours(rounds), peer.rate(&[&jobs]))).collect();
-    Row::Ratio(Line { name: NAME.into(), unit: "messages/s", pairs, target: Some(Target::AtLeast(100.0)) })
+    let rounds = ROUNDS / effort.divisor.min(10);
+    peers::line("apalis", "apalis-2k", Target::AtLeast(100.0), effort.repeats, |peer| {
+        Ok((ours(rounds), peer.rate(&[&BACKLOG.to_string()])?))
+    })
 }
 
 fn ours(rounds: usize) -> f64 {

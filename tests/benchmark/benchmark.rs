@@ -77,8 +77,11 @@ fn main() {
     }
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     if let Some(place) = arguments.iter().position(|argument| argument == soak::FLAG) {
-        let minutes = arguments.get(place + 1).and_then(|minutes| minutes.parse().ok());
-        return soak::run(minutes.expect("--soak MINUTES"));
+        let Some(minutes) = arguments.get(place + 1).and_then(|minutes| minutes.parse().ok()) else {
+            eprintln!("--soak MINUTES");
+            std::process::exit(2);
+        };
+        return soak::run(minutes);
     }
     let effort = if has("--quick") { Effort { repeats: 3, divisor: 20 } } else { Effort { repeats: 5, divisor: 1 } };
     if has(curves::FLAG) {

@@ -8,38 +8,25 @@
 use crate::Effort;
 use crate::durable::{self, Load, PEOPLE, send_and_settle};
 use crate::machine::rate;
-use crate::peers::Peer;
-use crate::table::{Line, Row, Target};
+use crate::peers;
+use crate::table::{Row, Target};
 use worksite::prelude::*;
 
 pub fn singly(effort: Effort, sync: SyncMode) -> Row {
     let name = if sync == SyncMode::Normal { "effectum-64" } else { "effectum-64-full" };
     let messages = 100_000 / effort.divisor;
     let load = Load { messages, in_flight: 64, sync, ..Load::default() };
-    against(name, "single", messages, effort, Target::AtLeast(4.0), || durable::ours(load))
+    peers::line("effectum", name, Target::AtLeast(4.0), effort.repeats, |peer| {
+        Ok((durable::ours(load), peer.rate(&["single", &messages.to_string()])?))
+    })
 }
 
 pub fn in_batches(effort: Effort, sync: SyncMode) -> Row {
     let name = if sync == SyncMode::Normal { "effectum-batch" } else { "effectum-batch-full" };
     let messages = 400_000 / effort.divisor;
-    against(name, "batch", messages, effort, Target::AtLeast(8.0), || ours_in_batches(messages, sync))
-}
-
-fn against(
-    name: &'static str,
-    mode: &str,
-    messages: usize,
-    effort: Effort,
-    target: Target,
-    ours: impl Fn() -> f64,
-) -> Row {
-    let peer = match Peer::build("effectum") {
-        Ok(peer) => peer,
-        Err(reason) => return Row::Skipped { name, reason },
-    };
-    let jobs = messages.to_string();
-    let pairs = (0..effort.repeats).map(|_| (ours(), peer.rate(&[mode, &jobs]))).collect();
-    Row::Ratio(Line { name: name.into(), unit: "messages/s", pairs, target: Some(target) })
+    peers::line("effectum", name, Target::AtLeast(8.0), effort.repeats, |peer| {
+        Ok((ours_in_batches(messages, sync), peer.rate(&["batch", &messages.to_string()])?))
+    })
 }
 
 fn ours_in_batches(messages: usize, sync: SyncMode) -> f64 {

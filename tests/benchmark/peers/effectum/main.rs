@@ -62,9 +62,7 @@ async fn main() {
 
 fn force_write_ahead_log(file: &Path) {
     let connection = rusqlite::Connection::open(file).expect("a file");
-    let mode: String = connection
-        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-        .expect("a journal mode");
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).expect("a journal mode");
     assert_eq!(mode, "wal");
     // A write, so that the mode is in the file.
     connection.execute_batch("CREATE TABLE peer (id INTEGER); DROP TABLE peer").expect("a write");
