@@ -23,7 +23,7 @@ struct Point {
 }
 
 pub fn draw(effort: Effort) -> Result<(), Box<dyn Error>> {
-    let (messages, quick) = (100_000 / effort.divisor.min(10), effort.divisor > 1);
+    let (messages, quick) = (50_000 / effort.divisor.min(5), effort.divisor > 1);
     let load = Load { messages, in_flight: IN_FLIGHT, ..Load::default() };
     // A million workers take half a minute to wake up, and more than a gibibyte.
     let workers: &[usize] = if quick { &[1_000, 10_000, 100_000] } else { &[1_000, 10_000, 100_000, 1_000_000] };

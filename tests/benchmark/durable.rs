@@ -182,7 +182,9 @@ pub fn builder() -> Builder {
 
 /// A site with people whose workers add up what they get.
 pub async fn open(folder: &Path, people: usize, sync: SyncMode) -> Worksite {
-    let site = builder().store(SqliteOptions { sync, ..SqliteOptions::default() });
+    // Awake as long as it takes: a worker that goes would have to be read again.
+    let limits = Limits { worker_idle_ms_max: 3_600_000, ..Limits::default() };
+    let site = builder().limits(limits).store(SqliteOptions { sync, ..SqliteOptions::default() });
     let site = site.open(folder.join("site.db")).await.expect("a site");
     site.sync((0..people as i64).map(|id| Person::new(id, "worker"))).await.expect("a roster");
     site
