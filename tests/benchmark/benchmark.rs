@@ -2,15 +2,31 @@
 //!
 //! `cargo test --release -p benchmark -- [--quick] [--json] [LINE …]`. Rates are medians of repeats; the spread is that of
 //! the ratio. Nothing here is asserted: a figure is for a person, and noise is no failure.
+//!
+//! `--curves` draws rates over sizes instead, and `--soak MINUTES` looks for growth under a long load.
 
+mod apalis;
+mod broadcast;
+mod curves;
 mod durable;
+mod effectum;
+mod file_size;
+mod instructions;
+mod kameo;
+mod large_state;
 mod machine;
 mod memory;
+mod memory_at_rest;
+mod peers;
+mod ractor;
 mod recovery;
+mod roster;
+mod soak;
 mod table;
 mod volatile;
 
-use table::{Line, Table};
+use table::{Row, Table};
+use worksite::prelude::SyncMode;
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -20,35 +36,63 @@ pub struct Effort {
     pub divisor: usize,
 }
 
-type Measure = fn(Effort) -> Line;
+type Measure = fn(Effort) -> Row;
 
 const LINES: &[(&str, Measure)] = &[
-    ("durable-1", |effort| durable::line(effort, 1)),
-    ("durable-64", |effort| durable::line(effort, 64)),
-    ("durable-1024", |effort| durable::line(effort, 1024)),
-    ("backlog-200k", durable::backlog),
-    ("mixed-priorities", durable::mixed),
-    ("bulk-1000", durable::bulk),
-    ("volatile", volatile::line),
-    ("recovery-1m", recovery::line),
-    ("memory-idle-worker", memory::line),
+    ("durable-1", |effort| durable::line(effort, 1).into()),
+    ("durable-64", |effort| durable::line(effort, 64).into()),
+    ("durable-1024", |effort| durable::line(effort, 1024).into()),
+    ("backlog-200k", |effort| durable::backlog(effort).into()),
+    ("mixed-priorities", |effort| durable::mixed(effort).into()),
+    ("bulk-1000", |effort| durable::bulk(effort).into()),
+    ("effectum-64", |effort| effectum::singly(effort, SyncMode::Normal)),
+    ("effectum-64-full", |effort| effectum::singly(effort, SyncMode::Full)),
+    ("effectum-batch", |effort| effectum::in_batches(effort, SyncMode::Normal)),
+    ("effectum-batch-full", |effort| effectum::in_batches(effort, SyncMode::Full)),
+    ("apalis-2k", apalis::line),
+    ("volatile", |effort| volatile::line(effort).into()),
+    ("kameo", |effort| kameo::line(effort).into()),
+    ("ractor", |effort| ractor::line(effort).into()),
+    ("broadcast-1000", |effort| broadcast::line(effort).into()),
+    ("state-1mib", |effort| large_state::line(effort).into()),
+    ("file-10m", |effort| file_size::line(effort).into()),
+    ("roster-1m", |effort| roster::line(effort).into()),
+    ("recovery-1m", |effort| recovery::line(effort).into()),
+    ("memory-idle-worker", |effort| memory::line(effort).into()),
+    ("memory-cold-envelope", |effort| memory_at_rest::envelopes(effort).into()),
+    ("memory-passivated-person", |effort| memory_at_rest::people(effort).into()),
+    ("instructions-send", instructions::send),
+    ("instructions-settle", instructions::settle),
 ];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [flag, who] = &arguments[..]
-        && flag == memory::CHILD
-    {
-        return memory::child(who);
+    if let [flag, what] = &arguments[..] {
+        match flag.as_str() {
+            memory::CHILD => return memory::child(what),
+            memory_at_rest::CHILD => return memory_at_rest::child(what),
+            instructions::CHILD => return instructions::child(what),
+            _ => {}
+        }
     }
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    if let Some(place) = arguments.iter().position(|argument| argument == soak::FLAG) {
+        let Some(minutes) = arguments.get(place + 1).and_then(|minutes| minutes.parse().ok()) else {
+            eprintln!("--soak MINUTES");
+            std::process::exit(2);
+        };
+        return soak::run(minutes);
+    }
+    let effort = if has("--quick") { Effort { repeats: 3, divisor: 20 } } else { Effort { repeats: 5, divisor: 1 } };
+    if has(curves::FLAG) {
+        return curves::draw(effort).expect("the curves can be drawn");
+    }
     let names: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = names.iter().find(|name| LINES.iter().all(|(line, _)| line != &name.as_str())) {
         let known: Vec<_> = LINES.iter().map(|(name, _)| *name).collect();
         eprintln!("there is no line {unknown:?}; there are {}", known.join(", "));
         std::process::exit(2);
     }
-    let effort = if has("--quick") { Effort { repeats: 3, divisor: 20 } } else { Effort { repeats: 5, divisor: 1 } };
     let mut table = Table::new(has("--json"));
     for (name, measure) in LINES {
         if names.is_empty() || names.iter().any(|wanted| wanted.as_str() == *name) {

@@ -14,7 +14,11 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use worksite::prelude::*;
 
-const PEOPLE: i64 = 1_000;
+pub const PEOPLE: usize = 1_000;
+/// How many are asked at once to wake up.
+const WOKEN: usize = 1_024;
+/// Whose states are read at the end: everybody's, unless that takes too long.
+const CHECKED: usize = 10_000;
 
 pub fn line(effort: Effort, in_flight: usize) -> Line {
     let full = match in_flight {
@@ -35,14 +39,22 @@ pub fn line(effort: Effort, in_flight: usize) -> Line {
 }
 
 /// What is asked of the house.
-#[derive(Clone, Copy, Default)]
-struct Load {
-    messages: usize,
-    in_flight: usize,
+#[derive(Clone, Copy)]
+pub struct Load {
+    pub messages: usize,
+    pub in_flight: usize,
+    pub people: usize,
     /// Envelopes that wait in the same inboxes for tomorrow.
-    pending: usize,
+    pub pending: usize,
     /// Whether the messages take turns in four lanes.
-    mixed: bool,
+    pub mixed: bool,
+    pub sync: SyncMode,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { messages: 0, in_flight: 1, people: PEOPLE, pending: 0, mixed: false, sync: SyncMode::Full }
+    }
 }
 
 /// The same work with 200,000 envelopes waiting in the same inboxes, against itself with none.
@@ -68,14 +80,14 @@ pub fn bulk(effort: Effort) -> Line {
     Line { name: "bulk-1000".into(), unit: "messages/s", pairs, target: None }
 }
 
-const BULK: usize = 1_000;
+pub const BULK: usize = 1_000;
 
 fn ours_in_bulk(messages: usize) -> f64 {
     let folder = tempfile::tempdir().expect("a folder for the site");
     worksite::block_on(async {
         let site = Worksite::open(folder.path().join("site.db")).await.expect("a site");
         site.sync([Person::new(1, "worker")]).await.expect("a roster");
-        let work = Payload::encode(&Work("x".repeat(198))).expect("work can be encoded");
+        let work = work();
         #[expect(clippy::disallowed_methods, reason = "this is the room that measures")]
         let start = std::time::Instant::now();
         for _ in 0..messages / BULK {
@@ -142,49 +154,113 @@ impl Routine for Worker {
     }
 }
 
-fn ours(Load { messages, in_flight, pending, mixed }: Load) -> f64 {
+/// Messages a second.
+pub fn ours(Load { messages, in_flight, people, pending, mixed, sync }: Load) -> f64 {
     let folder = tempfile::tempdir().expect("a folder for the site");
     worksite::block_on(async {
-        let site = Worksite::builder().routine(Worker).open(folder.path().join("site.db")).await.expect("a site");
-        site.sync((0..PEOPLE).map(|id| Person::new(id, "worker"))).await.expect("a roster");
-        let work = Payload::encode(&Work("x".repeat(198))).expect("work can be encoded");
+        let site = open(folder.path(), people, sync).await;
+        let work = work();
         // Settled, and no reply was wanted: that answer comes after the commit that settled it.
         let priority = |index: usize| if mixed { Priority::ALL[1 + index % 4] } else { Priority::Normal };
-        let ask = |index: usize| site.ask::<()>(Draft::of(recipient(index), work.clone()).priority(priority(index)));
-        let tomorrow = Clock::system().now().after(std::time::Duration::from_secs(86_400));
-        for first in (0..pending).step_by(BULK) {
-            let later =
-                (first..first + BULK).map(|index| Draft::of(recipient(index), work.clone()).not_before(tomorrow));
-            site.send_all(later.collect()).await.expect("accepted");
-        }
-        for index in 0..PEOPLE as usize {
-            let _awake = ask(index).await;
-        }
-        let mut asked: FuturesUnordered<_> = (0..in_flight).map(ask).collect();
-        let mut next = in_flight;
+        let ask = |index: usize, to: i64| site.ask::<()>(Draft::of(to, work.clone()).priority(priority(index)));
+        fill(&site, people, pending).await;
+        in_turns(WOKEN.min(people), people, |index| ask(index, index as i64), settled).await;
         #[expect(clippy::disallowed_methods, reason = "this is the room that measures")]
         let start = std::time::Instant::now();
-        while let Some(answer) = asked.next().await {
-            assert!(matches!(answer, Err(AskError::NoReply)), "it was settled");
-            if next < messages {
-                asked.push(ask(next));
-                next += 1;
-            }
-        }
+        in_turns(in_flight, messages, |index| ask(index, recipient_of(index, people)), settled).await;
         let took = start.elapsed();
-        let mut bytes = 0;
-        for person in 0..PEOPLE {
-            bytes += site.state::<Memory>(person, "worker").await.expect("readable").map_or(0, |memory| memory.0);
-        }
-        assert_eq!(bytes, 198 * (next as u64 + PEOPLE as u64), "every message was performed once");
+        check(&site, messages, people).await;
         site.shutdown().await;
-        rate(next, took)
+        rate(messages, took)
     })
+}
+
+/// Sites whose workers add up what they get.
+pub fn builder() -> Builder {
+    Worksite::builder().routine(Worker)
+}
+
+/// A site with people whose workers add up what they get.
+pub async fn open(folder: &Path, people: usize, sync: SyncMode) -> Worksite {
+    // Awake as long as it takes: a worker that goes would have to be read again.
+    let limits = Limits { worker_idle_ms_max: 3_600_000, ..Limits::default() };
+    let site = builder().limits(limits).store(SqliteOptions { sync, ..SqliteOptions::default() });
+    let site = site.open(folder.join("site.db")).await.expect("a site");
+    site.sync((0..people as i64).map(|id| Person::new(id, "worker"))).await.expect("a roster");
+    site
+}
+
+/// Two hundred bytes, encoded.
+pub fn work() -> Payload {
+    Payload::encode(&Work("x".repeat(198))).expect("work can be encoded")
+}
+
+/// Envelopes that wait for tomorrow.
+async fn fill(site: &Worksite, people: usize, pending: usize) {
+    let (work, tomorrow) = (work(), Clock::system().now().after(std::time::Duration::from_secs(86_400)));
+    for first in (0..pending).step_by(BULK) {
+        let later = (first..pending.min(first + BULK))
+            .map(|index| Draft::of(recipient_of(index, people), work.clone()).not_before(tomorrow));
+        site.send_all(later.collect()).await.expect("accepted");
+    }
+}
+
+/// Sends so many, a thousand in a change and the next on its way, and waits until all are settled.
+pub async fn send_and_settle(site: &Worksite, messages: usize) {
+    let work = work();
+    let mut sent = None;
+    for first in (0..messages).step_by(BULK) {
+        let batch =
+            (first..messages.min(first + BULK)).map(|index| Draft::of(recipient_of(index, PEOPLE), work.clone()));
+        if let Some(before) = sent.replace(site.send_all(batch.collect())) {
+            before.await.expect("accepted");
+        }
+    }
+    if let Some(last) = sent {
+        last.await.expect("accepted");
+    }
+    site.quiesce().await.expect("settled");
+}
+
+/// It was settled without a reply.
+fn settled(answer: Result<(), AskError>) {
+    assert!(matches!(answer, Err(AskError::NoReply)), "it was settled");
+}
+
+/// Asks so often, with so many in flight.
+pub async fn in_turns<F: Future>(in_flight: usize, count: usize, ask: impl Fn(usize) -> F, check: impl Fn(F::Output)) {
+    let mut next = in_flight.min(count);
+    let mut asked: FuturesUnordered<_> = (0..next).map(&ask).collect();
+    while let Some(answer) = asked.next().await {
+        check(answer);
+        if next < count {
+            asked.push(ask(next));
+            next += 1;
+        }
+    }
+}
+
+/// Every message was performed once: that which woke a worker, and those that were measured.
+async fn check(site: &Worksite, messages: usize, people: usize) {
+    let settled = site.tally().await.expect("it counts").settled;
+    assert_eq!(settled, (messages + people) as u64);
+    if people > CHECKED {
+        return;
+    }
+    let mut bytes = 0;
+    for person in 0..people as i64 {
+        bytes += site.state::<Memory>(person, "worker").await.expect("readable").map_or(0, |memory| memory.0);
+    }
+    assert_eq!(bytes, 198 * settled);
 }
 
 /// People in an order that looks random, the same for both.
 fn recipient(index: usize) -> i64 {
-    (worksite_model::chance(1, &[index as i64]) % PEOPLE as u64) as i64
+    recipient_of(index, PEOPLE)
+}
+
+pub fn recipient_of(index: usize, people: usize) -> i64 {
+    (worksite_model::chance(1, &[index as i64]) % people as u64) as i64
 }
 
 pub fn raw_connection(path: &Path) -> Connection {

@@ -32,7 +32,7 @@ pub fn child(who: &str) {
 }
 
 /// Bytes of this process that are in memory.
-fn resident() -> usize {
+pub fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux tells how much is resident");
     let pages: usize = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("pages");
     pages * 4096

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use worksite::prelude::*;
 
-const WORKERS: usize = 10_000;
+pub const WORKERS: usize = 10_000;
 
 pub fn line(effort: Effort) -> Line {
     let messages = 2_000_000 / effort.divisor;
@@ -31,13 +31,15 @@ impl Routine for Counter {
     }
 }
 
-fn wait_for(count: &AtomicUsize, wanted: usize) {
+/// Until so many were counted.
+pub fn wait_for(count: &AtomicUsize, wanted: usize) {
     while count.load(Ordering::Relaxed) < wanted {
         std::thread::yield_now();
     }
 }
 
-fn ours(messages: usize) -> f64 {
+/// Messages a second.
+pub fn ours(messages: usize) -> f64 {
     let (folder, count) = (tempfile::tempdir().expect("a folder"), Arc::new(AtomicUsize::new(0)));
     worksite::block_on(async {
         let limits = Limits { volatile_drafts_max: usize::MAX, ..Limits::default() };

@@ -64,6 +64,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         page: Page,
     },
+    /// The log of facts that durable subscriptions read
+    Facts {
+        /// Go on with what comes, until interrupted
+        #[arg(long)]
+        follow: bool,
+        #[command(flatten)]
+        page: Page,
+    },
+    /// The durable subscriptions, and how far behind each is
+    Cursors,
     /// Look for damage, and for broken laws
     Check,
     /// Copy the site, of one moment, to a new file that opens as a site

@@ -7,6 +7,7 @@
 mod arguments;
 mod check;
 mod copies;
+mod facts;
 mod letter;
 mod mail;
 mod moment;
@@ -69,6 +70,8 @@ fn carry_out(arguments: Arguments, printer: &mut Printer) -> Ended {
         Command::Dead { page } => mail::dead(&site::open(&file)?, page, printer),
         Command::Thread { name, page } => mail::thread(&site::open(&file)?, &name, page, printer),
         Command::Redrive { ids, all: _ } => redrive::redrive(&file, ids, printer),
+        Command::Facts { follow, page } => facts::facts(&site::open(&file)?, page, follow, printer),
+        Command::Cursors => facts::cursors(&site::open(&file)?, printer),
         Command::Check => check::check(&site::open(&file)?, printer),
         Command::Backup { to } => copies::backup(&site::open(&file)?, &to, printer),
         Command::Export { to } => copies::export(&site::open(&file)?, to.as_deref(), printer),

@@ -286,3 +286,38 @@ fn who_reads_only_the_beginning_gets_no_complaint() {
         assert_eq!((output.status.code(), complaint(&output).as_str()), (Some(0), ""));
     }
 }
+
+#[test]
+fn facts_and_cursors_are_shown_beside_a_living_owner_and_followed() {
+    use std::io::{BufRead, BufReader};
+    let plot = Plot(tempfile::tempdir().unwrap());
+    block_on(async {
+        let site = Worksite::open(plot.path("site.db")).await.unwrap();
+        site.sync([Person::new(1, "ada")]).await.unwrap();
+        assert_eq!(plot.json(&["facts"]), (vec![], 0));
+        let interest = worksite::model::Interest::everything();
+        let _told = site.subscribe_durably("reader", interest).await.unwrap();
+        let id = site.send(Draft::to(1, &String::from("hello")).unwrap()).await.unwrap().id;
+        let mut follower = Command::new(env!("CARGO_BIN_EXE_worksite"))
+            .arg(plot.path("site.db"))
+            .args(["facts", "--follow", "--json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+        let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+        let accepted = next();
+        assert_eq!(
+            (&accepted["fact"], &accepted["envelope"], &accepted["offset"]),
+            (&json!("accepted"), &json!(1), &json!(1))
+        );
+        site.acknowledge(vec![id]).await.unwrap();
+        assert_eq!(next()["fact"], json!("removed"), "it goes on with what comes");
+        follower.kill().unwrap();
+        follower.wait().unwrap();
+        let (cursors, status) = plot.json(&["cursors"]);
+        assert_eq!((status, &cursors[0]["name"], &cursors[0]["last"]), (0, &json!("reader"), &json!(2)));
+        site.shutdown().await;
+        assert_eq!(plot.json(&["facts", "--after", "1"]).0.len(), 1, "and of a cold file");
+    });
+}

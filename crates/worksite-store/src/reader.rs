@@ -10,7 +10,8 @@ use rusqlite::{Connection, OpenFlags, params};
 use std::path::Path;
 use std::time::Duration;
 use worksite_model::{
-    DeadLetter, EnvelopeId, Payload, PersonId, Roster, StoreError, Tally, ThreadEntry, WaitingDelivery,
+    Cursor, DeadLetter, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId, Revision, Roster, StoreError,
+    Tally, ThreadEntry, WaitingDelivery,
 };
 
 /// A read-only view of a site's file.
@@ -134,5 +135,33 @@ impl Reader {
     /// [`StoreError`] when the file cannot be read.
     pub fn thread(&self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError> {
         crate::history::thread(&self.connection, thread, after, limit).map_err(|error| read_error(&error))
+    }
+
+    /// The durable subscriptions, in order of names: where each stands, and how far behind.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn cursors(&self) -> Result<Vec<Cursor>, StoreError> {
+        let read = || {
+            let last = self.connection.query_row("SELECT last_fact FROM site", [], |row| row.get(0))?;
+            crate::facts::cursors(&self.connection, last)
+        };
+        read().map_err(|error: rusqlite::Error| read_error(&error))
+    }
+
+    /// A page of the log of facts that this interest fits, after this one.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn facts(&self, interest: &Interest, after: FactOffset, limit: usize) -> Result<Vec<LoggedFact>, StoreError> {
+        crate::facts::page(&self.connection, interest, after, limit).map_err(|error| read_error(&error))
+    }
+
+    /// Earlier states of a routine, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn revisions(&self, person: PersonId, routine: &str, limit: usize) -> Result<Vec<Revision>, StoreError> {
+        crate::revision::revisions(&self.connection, person, routine, limit).map_err(|error| read_error(&error))
     }
 }

@@ -1,0 +1,69 @@
+//! Instructions a message, counted by callgrind: they mean the same on every machine, however busy it is. A child sends so
+//! many messages, another one twice as many; the difference is what the messages cost, in all threads, SQLite included.
+//!
+//! `instructions-send`: a durable send, up to its receipt. `instructions-settle`: what it costs more when a routine then
+//! performs and settles it.
+
+use crate::Effort;
+use crate::durable::{self, in_turns, work};
+use crate::table::{Figure, Row};
+use std::process::Command;
+use worksite::prelude::*;
+
+/// The flag under which this program does what is counted.
+pub const CHILD: &str = "--count-instructions-of";
+
+const PEOPLE: usize = 64;
+const IN_FLIGHT: usize = 64;
+
+pub fn send(effort: Effort) -> Row {
+    row("instructions-send", effort, |messages| slope("send", messages))
+}
+
+pub fn settle(effort: Effort) -> Row {
+    row("instructions-settle", effort, |messages| Ok(slope("settle", messages)? - slope("send", messages)?))
+}
+
+fn row(name: &'static str, effort: Effort, count: impl Fn(usize) -> Result<f64, String>) -> Row {
+    let messages = 10_000 / effort.divisor.min(5);
+    let values = (0..effort.repeats.min(3)).map(|_| count(messages)).collect();
+    match values {
+        Ok(values) => Figure { name: name.into(), unit: "instructions/message", values, target: None }.into(),
+        Err(reason) => Row::Skipped { name, reason },
+    }
+}
+
+fn slope(what: &str, messages: usize) -> Result<f64, String> {
+    Ok((counted(what, 2 * messages)? - counted(what, messages)?) / messages as f64)
+}
+
+/// All instructions of a child.
+fn counted(what: &str, messages: usize) -> Result<f64, String> {
+    let program = std::env::current_exe().expect("this program has a path");
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program);
+    let output = valgrind.args([CHILD, &format!("{what}:{messages}")]).output();
+    let output = output.map_err(|error| format!("valgrind cannot be run: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let total = said.lines().find_map(|line| line.split_once("Collected :"));
+    let total = total.and_then(|(_, total)| total.trim().parse().ok()).filter(|_| output.status.success());
+    total.ok_or_else(|| format!("valgrind told nothing: {}", said.lines().last().unwrap_or_default()))
+}
+
+pub fn child(what: &str) {
+    let (what, messages) = what.split_once(':').expect("WHAT:MESSAGES");
+    let messages: usize = messages.parse().expect("a number of messages");
+    let folder = tempfile::tempdir().expect("a folder for the site");
+    worksite::block_on(async {
+        let settles = what == "settle";
+        // A person nobody works for keeps the mail.
+        let site = durable::builder().manual(move |_| !settles);
+        let site = site.open(folder.path().join("site.db")).await.expect("a site");
+        site.sync((0..PEOPLE as i64).map(|id| Person::new(id, "worker"))).await.expect("a roster");
+        let work = work();
+        let send = |index: usize| site.send(Draft::of((index % PEOPLE) as i64, work.clone()));
+        in_turns(IN_FLIGHT, messages, send, |receipt| assert!(receipt.is_ok(), "it was accepted")).await;
+        site.quiesce().await.expect("settled");
+        site.shutdown().await;
+    });
+}
