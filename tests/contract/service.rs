@@ -278,3 +278,84 @@ async fn a_thousand_subscribers_and_a_stalled_one_hear_everything() {
     assert!(subscribers.iter().all(|subscriber| subscriber.report().dropped == 0));
     assert_eq!((stalled.report().dropped, stalled.report().lag), (37, 3));
 }
+
+/// A ledger as the first release had it, and as the second has it.
+mod releases {
+    use serde::{Deserialize, Serialize};
+    use worksite::model::PayloadError;
+    use worksite::prelude::*;
+
+    #[derive(Default, Serialize, Deserialize)]
+    pub struct First(pub Vec<i64>);
+    impl Durable for First {
+        const TYPE: &'static str = "ledger";
+    }
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct Second {
+        pub entries: u32,
+        pub sum: i64,
+    }
+    impl Durable for Second {
+        const TYPE: &'static str = "ledger";
+        const VERSION: u16 = 2;
+        const ENCODING: Encoding = Encoding::Json;
+
+        fn upgrade(old: &Payload) -> Result<Self, PayloadError> {
+            match old.version {
+                1 => old.decode_body::<Vec<i64>>().map(|all| Self { entries: all.len() as u32, sum: all.iter().sum() }),
+                version => Err(PayloadError::UnknownVersion { type_name: Self::TYPE, version }),
+            }
+        }
+    }
+
+    pub struct OldBook;
+    impl Routine for OldBook {
+        const NAME: &'static str = "book";
+        type State = First;
+        type Message = i64;
+        fn perform(&self, turn: &mut Turn<First>, sum: i64) -> Ended {
+            turn.state.0.push(sum);
+            Ok(Outcome::Done)
+        }
+    }
+
+    pub struct NewBook;
+    impl Routine for NewBook {
+        const NAME: &'static str = "book";
+        type State = Second;
+        type Message = i64;
+        fn perform(&self, turn: &mut Turn<Second>, sum: i64) -> Ended {
+            turn.state.entries += 1;
+            turn.state.sum += sum;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_state_of_an_older_release_is_brought_along_and_an_unknown_one_holds_its_worker() {
+    use releases::{NewBook, OldBook, Second};
+    let plot = Plot::new();
+    let site = Worksite::builder().routine(OldBook).open(plot.path()).await.unwrap();
+    site.sync(people()).await.unwrap();
+    site.send_all((1..=4_i64).map(|sum| Draft::to(1, &sum).unwrap()).collect()).await.unwrap();
+    site.quiesce().await.unwrap();
+    site.shutdown().await;
+    // Golden bytes: what the first release wrote stays readable.
+    let file = rusqlite::Connection::open(plot.path()).unwrap();
+    let body: Vec<u8> = file.query_row("SELECT body FROM states", [], |row| row.get(0)).unwrap();
+    assert_eq!(body, [4, 2, 4, 6, 8], "a length, and numbers in zigzag");
+    drop(file);
+    let site = Worksite::builder().routine(NewBook).open(plot.path()).await.unwrap();
+    site.send(Draft::to(1, &5_i64).unwrap()).await.unwrap();
+    site.quiesce().await.unwrap();
+    let state: Second = site.state(1, "book").await.unwrap().unwrap();
+    assert_eq!(state, Second { entries: 5, sum: 15 });
+    site.shutdown().await;
+    let site = Worksite::builder().routine(OldBook).open(plot.path()).await.unwrap();
+    site.send(Draft::to(1, &6_i64).unwrap()).await.unwrap();
+    site.rest().await.unwrap();
+    assert_eq!((site.status(1).unwrap(), site.message_count(1)), (Status::Failed, 1), "its mail waits");
+    assert!(site.worker(1).unwrap().last_error().unwrap().contains("version 2"));
+}

@@ -62,3 +62,12 @@ pub struct Pruned {
     /// Cooldowns that have passed.
     pub cooldowns: u64,
 }
+
+impl Pruned {
+    /// The most rows forgotten of any one table: where that is many, there may be more.
+    pub fn most(&self) -> u64 {
+        let all =
+            [self.keys, self.dead_letters, self.history, self.quarantine, self.facts, self.people, self.cooldowns];
+        all.into_iter().max().unwrap_or(0)
+    }
+}

@@ -25,6 +25,12 @@ use worksite_model::{
 /// How often what need not be kept is looked for.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
+/// When so many rows of one table were forgotten at once, more may be waiting for it, and it is looked again soon.
+const PRUNED_MANY: u64 = 1_000;
+
+/// How soon.
+const PRUNE_AGAIN: Duration = Duration::from_millis(100);
+
 /// The answer a sender waits for: receipts in the order of the drafts, or the drafts given back.
 pub(crate) type SendAnswer = Result<Vec<Receipt>, SendError>;
 
@@ -90,7 +96,7 @@ impl Actor for Persistence {
         }
         // Asks and reads wait for a place; proposals do not, since they are bounded at the gate.
         ctx.set_mailbox_capacity(1024);
-        ctx.run_interval(PRUNE_INTERVAL, |persistence, _| persistence.prune());
+        ctx.run_interval(PRUNE_INTERVAL, |persistence, ctx| persistence.prune(ctx));
     }
 }
 
@@ -105,11 +111,11 @@ pub(crate) struct Listen {
 impl Handler<Listen> for Persistence {
     type Result = ();
 
-    fn handle(&mut self, listen: Listen, _: &mut Self::Context) {
+    fn handle(&mut self, listen: Listen, ctx: &mut Self::Context) {
         self.supervisor = Some(listen.supervisor);
         self.broadcast = Some(listen.broadcast);
         // A house that lives less than a minute forgets, too.
-        self.prune();
+        self.prune(ctx);
     }
 }
 
@@ -226,10 +232,15 @@ impl Persistence {
         }
     }
 
-    fn prune(&mut self) {
+    fn prune(&mut self, ctx: &mut Context<Self>) {
         let (retention, now) = (self.retention, self.clock.now());
-        if let Err(error) = self.store().and_then(|store| store.prune(&retention, now)) {
-            tracing::warn!(%error, "what need not be kept could not be forgotten");
+        match self.store().and_then(|store| store.prune(&retention, now)) {
+            // One call forgets a bounded number of rows: the writer is everybody's. There may be more.
+            Ok(pruned) if pruned.most() >= PRUNED_MANY => {
+                ctx.run_later(PRUNE_AGAIN, |persistence, ctx| persistence.prune(ctx));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "what need not be kept could not be forgotten"),
         }
     }
 
