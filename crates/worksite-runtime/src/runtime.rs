@@ -167,11 +167,13 @@ impl Runtime {
         change: impl FnOnce(&mut S) -> T + Send + 'static,
     ) -> Result<T, DeskError> {
         let place = self.house().registry.place(routine).ok_or(DeskError::OtherState)?;
-        let (update, result) = Update::new(place, change);
-        self.wake(person.into()).await?.do_send(update);
+        let (person, (update, result)) = (person.into(), Update::new(place, change));
+        self.wake(person).await?.do_send(update);
         match result.await {
             Ok(result) => result,
             Err(_dropped) if self.house().directory.is_closed() => Err(DeskError::Stopped),
+            // Its person left before its turn came.
+            Err(_dropped) if !self.house().directory.is_active(person) => Err(DeskError::UnknownPerson(person)),
             Err(_dropped) => Err(DeskError::Panicked),
         }
     }
