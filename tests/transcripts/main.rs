@@ -45,6 +45,48 @@ fn the_first_message_is_as_printed_also_after_being_killed_anywhere() {
     compare("01_first_message", &text(&run("01_first_message", &[as_text(&killed)])));
 }
 
+/// The ladder, from its second step on: each in a temporary site of its own, and again in a given one.
+#[test]
+fn each_example_of_the_ladder_is_as_printed() {
+    let ladder = [
+        "02_two_workers",
+        "03_urgent_mail",
+        "04_scheduled_mail",
+        "05_orders",
+        "06_subscribers",
+        "07_state_history",
+        "09_dead_letters",
+        "10_agents",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for example in ladder {
+        let given = folder.path().join(format!("{example}.db"));
+        for arguments in [&[][..], &[as_text(&given)]] {
+            let output = run(example, arguments);
+            assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stderr));
+            compare(example, &text(&output));
+        }
+        assert!(given.exists(), "{example} uses the site it is given");
+    }
+}
+
+/// The page of the ladder shows the transcripts as they are.
+#[test]
+fn the_page_of_the_ladder_has_each_transcript() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/examples.md")).unwrap();
+    let mut shown = 0;
+    for entry in std::fs::read_dir(root.join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "out") {
+            let block = format!("```text\n{}```\n", std::fs::read_to_string(&path).unwrap());
+            assert!(page.contains(&block), "docs/examples.md does not show {} as it is", path.display());
+            shown += 1;
+        }
+    }
+    assert!(shown > 8, "the ladder has {shown} steps only");
+}
+
 #[test]
 fn a_cut_of_campus_chat_ticks_all_checks_and_its_digest_survives_kills() {
     let folder = tempfile::tempdir().unwrap();
