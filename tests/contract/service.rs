@@ -52,7 +52,7 @@ async fn earlier_states_are_read_by_envelope_and_time_and_restored() {
     site.send(note(1, "h")).await.unwrap();
     site.rest().await.unwrap();
     assert_eq!(texts(site.state(1, "chronicle").await.unwrap()), "abcdh", "the worker goes on from there");
-    assert!(matches!(site.restore(1, "chronicle", 1).await, Err(DeskError::OtherState)), "it is not kept any more");
+    assert!(matches!(site.restore(1, "chronicle", 1).await, Err(DeskError::NoRevision(1))), "it is not kept any more");
 }
 
 fn table() -> SqliteOptions {
@@ -175,7 +175,8 @@ async fn an_order_row_and_the_message_about_it_commit_together_or_not_at_all() {
     let stranger = site.transact(row(8), vec![note(99, "order 8")]).await.unwrap_err();
     assert!(matches!(stranger, DeskError::UnknownPerson(PersonId(99))));
     let unknown = vec![NamedWrite { name: "nobody".into(), bytes: vec![] }];
-    assert!(site.transact(unknown, vec![note(1, "order 9")]).await.is_err());
+    let error = site.transact(unknown, vec![note(1, "order 9")]).await.unwrap_err();
+    assert_eq!(error.advice(), Advice::FixRequest, "{error}");
     site.quiesce().await.unwrap();
     let diary = site.state::<Notes>(1, "diary").await.unwrap().unwrap();
     assert_eq!((seen(&plot), diary.texts(), site.message_count(1)), (vec![7], vec!["order 7"], 0));

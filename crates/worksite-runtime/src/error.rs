@@ -139,11 +139,11 @@ pub enum DeskError {
     /// The dead letter is not there: somebody else redrove or forgot it. Look again.
     #[error("there is no dead letter {0}")]
     NotBuried(EnvelopeId),
-    /// What is to be redriven would be refused as it is: nobody takes it any more. Register the routine.
-    #[error("what is to be redriven is rejected: {0}")]
+    /// It asks for something impossible: nobody takes what is to be sent, or the store cannot hold it. Correct it.
+    #[error("it is rejected: {0}")]
     Rejected(#[source] Rejection),
-    /// What is to be redriven has no place: the recipient's inbox is full. Try again later.
-    #[error("there is no room for what is to be redriven: {0} is reached")]
+    /// There is no room for what is to be sent or done. Try again later.
+    #[error("there is no room: {0} is reached")]
     NoRoom(&'static str),
     /// What is to be redriven has a key that belongs to another message by now. It is redriven without.
     #[error("the key {0:?} belongs to another message")]
@@ -154,6 +154,9 @@ pub enum DeskError {
     /// There is no routine of this name, or its state is of another type. Correct the call.
     #[error("the routine has no such state")]
     OtherState,
+    /// This revision of the state is not kept, or never was. Look at those that are.
+    #[error("revision {0} is not kept")]
+    NoRevision(i64),
     /// The application's change of a state panicked; the state is as it was.
     #[error("the change of the state panicked; the state is as it was")]
     Panicked,
@@ -187,6 +190,7 @@ impl DeskError {
             | Self::Taken(_)
             | Self::KeyTaken(_)
             | Self::OtherState
+            | Self::NoRevision(_)
             | Self::UnknownCursor(_)
             | Self::Panicked
             | Self::Unencodable(_)
@@ -270,7 +274,7 @@ impl CommitFailure {
             Self::Refused(Refusal::Taken(person)) => DeskError::Taken(person),
             Self::Refused(Refusal::KeyTaken(key)) => DeskError::KeyTaken(key),
             Self::Refused(Refusal::UnknownCursor(name)) => DeskError::UnknownCursor(name),
-            Self::Refused(refusal) => DeskError::Store(StoreError::Closed(refusal.to_string())),
+            Self::Refused(refusal) => DeskError::Rejected(Rejection::Refused(refusal.to_string())),
             Self::Store(error) => DeskError::Store(error),
         }
     }

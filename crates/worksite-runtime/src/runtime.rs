@@ -236,7 +236,8 @@ impl Runtime {
         self.house().directory.handle(person).ok_or(DeskError::UnknownPerson(person))
     }
 
-    /// How somebody's worker stands.
+    /// How somebody's worker stands. The worker says so itself, beside the answers it causes: right after one it may still
+    /// say what it did before.
     ///
     /// # Errors
     /// [`DeskError::UnknownPerson`].
@@ -526,13 +527,14 @@ impl Runtime {
     /// Makes an earlier state the present one, on the worker and durably; it becomes a revision of its own.
     ///
     /// # Errors
-    /// [`DeskError::OtherState`] when there is no such revision, and [`DeskError`].
+    /// [`DeskError::NoRevision`], and [`DeskError`].
     pub async fn restore(&self, person: impl Into<PersonId>, routine: &str, revision: i64) -> Result<(), DeskError> {
         let person = person.into();
         let place = self.house().registry.place(routine).ok_or(DeskError::OtherState)?;
         let known = self.house().registry.get(place).cloned().ok_or(DeskError::OtherState)?;
         let revisions = self.revisions(person, routine, usize::MAX).await?;
-        let wanted = revisions.into_iter().find(|known| known.number == revision).ok_or(DeskError::OtherState)?;
+        let wanted =
+            revisions.into_iter().find(|known| known.number == revision).ok_or(DeskError::NoRevision(revision))?;
         let (update, result) = Update::replace(place, known, wanted.payload);
         self.wake(person).await?.do_send(update);
         result.await.map_err(|_dropped| DeskError::Stopped)?

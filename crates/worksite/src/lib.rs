@@ -26,8 +26,9 @@ pub mod prelude {
     pub use crate::{Builder, OpenError, Worksite};
     pub use worksite_model::{
         Advice, Ageing, AsyncRoutine, Departure, Draft, Durable, Encoding, Ended, EnvelopeId, Fact, Filter,
-        InboundMessage, InboxPolicy, Interest, Keep, Limits, Misfire, Outcome, Overflow, Payload, Person, PersonId,
-        Priority, Retention, RetryPolicy, Roster, Routine, RoutineFailure, Standing, Tally, Timestamp, Turn,
+        InboundMessage, InboxPolicy, Interest, Keep, KeepStates, Limits, Misfire, NamedWrite, Outcome, Overflow,
+        Payload, PayloadError, Person, PersonId, Priority, Retention, RetryPolicy, Roster, Routine, RoutineFailure,
+        Standing, Tally, Timestamp, Turn,
     };
     pub use worksite_runtime::{
         Activity, AgentError, AgentHandle, AgentService, AskError, Clock, DeskError, InboxReport, ManualClock, Receipt,
