@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             match site.transact(vec![write("order", what)], vec![pack(what)?]).await {
                 Ok(receipts) => println!("  {what:?} is ordered, {} message is sent", receipts.len()),
                 Err(error) if error.to_string().contains("CHECK") => {
-                    println!("  {what:?} is not: the table refuses it")
+                    println!("  {what:?} is not: {error}")
                 }
                 Err(error) => Err(error)?,
             }

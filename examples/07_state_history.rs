@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("it goes on from there: {page:?}");
 
         match site.restore(1, Page::NAME, before.number - 2).await {
-            Err(error @ DeskError::OtherState) => println!("revision {}: {error}", before.number - 2),
+            Err(error @ DeskError::NoRevision(_)) => println!("{error}"),
             other => other?,
         }
         site.shutdown().await;

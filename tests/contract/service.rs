@@ -154,7 +154,8 @@ fn a_killed_subscriber_sees_each_fact_exactly_once_in_order() {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        let time = 250 + worksite_model::chance(7, &[life]) % 350;
+        // A larger site takes longer to open after a kill: its lives are longer, too.
+        let time = (250 + worksite_model::chance(7, &[life]) % 350) * (1 + wanted as u64 / 10_000);
         #[expect(clippy::disallowed_methods, reason = "a kill at a random moment")]
         std::thread::sleep(Duration::from_millis(time));
         child.kill().unwrap();
