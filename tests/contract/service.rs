@@ -1,6 +1,6 @@
 //! The service around agents: durable subscriptions, histories of states, the application's own tables, metrics, traces.
 
-use crate::site::{Diary, Note, Notes, Plot, note, people, routines, until};
+use crate::site::{Circular, Diary, Note, Notes, Plot, note, people, routines, until};
 use std::time::Duration;
 use worksite::model::NamedWrite;
 use worksite::prelude::*;
@@ -128,8 +128,10 @@ async fn reader_child() {
     let sender = site.clone();
     tokio::spawn(async move {
         loop {
-            let _sent = sender.send_all((0..20).map(|index| note(1 + index % 3, "x")).collect()).await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            // Of small states, so that it is the log that grows and not the work.
+            let circular = |index: i64| Draft::to(1 + index % 3, &Circular { route: vec![] }).unwrap();
+            let _sent = sender.send_all((0..20).map(circular).collect()).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
     loop {
