@@ -209,31 +209,32 @@ impl Directory {
         policy
     }
 
-    /// Lets a person go; the mail that waits for a return stays counted. Gives the worker's address, if it is awake.
-    fn leave(&self, person: PersonId) -> Option<Addr<Worker>> {
+    /// Lets a person go; the mail that waits for a return stays counted. An awake worker was told before.
+    fn leave(&self, person: PersonId) {
         let mut desks = self.write();
-        let desk = desks.get_mut(&person)?;
+        let Some(desk) = desks.get_mut(&person) else { return };
         if desk.active && !desk.manual {
             self.due.fetch_sub(desk.waiting.load(Ordering::Acquire), Ordering::AcqRel);
         }
         (desk.active, desk.leaving, desk.paused) = (false, false, false);
-        let address = self.stand_up(desk);
+        self.stand_up(desk);
         if let Some(tenure) = desk.tenure.take() {
             tenure.set(Status::Terminated);
         }
         if desk.waiting.load(Ordering::Acquire) == 0 && desk.parked.load(Ordering::Acquire) == 0 {
             desks.remove(&person);
         }
-        address
     }
 
-    /// Makes a committed roster difference true here; gives the addresses of the workers that have to go.
-    pub(crate) fn apply(&self, difference: &RosterDifference) -> Vec<Addr<Worker>> {
+    /// Makes a committed roster difference true here. Those who leave cannot be told anything afterwards.
+    pub(crate) fn apply(&self, difference: &RosterDifference) {
         self.roster.write().unwrap_or_else(PoisonError::into_inner).apply(difference);
         for person in &difference.joined {
             self.join(person);
         }
-        difference.left.iter().filter_map(|person| self.leave(*person)).collect()
+        for person in &difference.left {
+            self.leave(*person);
+        }
     }
 
     /// The people and waiting mail that the store had at the start.
@@ -379,19 +380,15 @@ impl Directory {
     pub(crate) fn release(&self, places: impl IntoIterator<Item = (PersonId, usize)>) {
         let desks = self.read();
         for (person, bytes) in places {
-            self.release_one(&desks, person, bytes);
+            if let Some(desk) = desks.get(&person) {
+                self.give_back(desk, person, bytes);
+            }
         }
     }
 
     /// Gives back the places of drafts that were not accepted.
     pub(crate) fn release_drafts<'a>(&self, drafts: impl IntoIterator<Item = &'a Draft>) {
         self.release(drafts.into_iter().map(|draft| (draft.to, draft.payload.len())));
-    }
-
-    fn release_one(&self, desks: &IdMap<PersonId, Desk>, person: PersonId, bytes: usize) {
-        if let Some(desk) = desks.get(&person) {
-            self.give_back(desk, person, bytes);
-        }
     }
 
     fn give_back(&self, desk: &Desk, person: PersonId, bytes: usize) {
@@ -483,7 +480,7 @@ impl Directory {
             asleep.filter_map(|(person, desk)| Some((*person, desk, desk.address.clone()?))).collect();
         asleep.sort_by_key(|(person, _, _)| *person);
         let roused = asleep.into_iter().map(|(_, desk, address)| {
-            self.sleeping.fetch_sub(desk.sleeping.swap(0, Ordering::AcqRel), Ordering::AcqRel);
+            self.rouse_desk(desk);
             address
         });
         roused.collect()
@@ -492,8 +489,12 @@ impl Directory {
     /// What this person's worker has said of its sleeping mail holds no more; it is to look again.
     pub(crate) fn rouse_one(&self, person: PersonId) {
         if let Some(desk) = self.read().get(&person) {
-            self.sleeping.fetch_sub(desk.sleeping.swap(0, Ordering::AcqRel), Ordering::AcqRel);
+            self.rouse_desk(desk);
         }
+    }
+
+    fn rouse_desk(&self, desk: &Desk) {
+        self.sleeping.fetch_sub(desk.sleeping.swap(0, Ordering::AcqRel), Ordering::AcqRel);
     }
 
     /// Notes whether a worker has anything to drop, though its inbox holds more than it should.
@@ -634,7 +635,7 @@ impl Directory {
     fn stand_up(&self, desk: &mut Desk) -> Option<Addr<Worker>> {
         let address = desk.address.take()?;
         self.seated.fetch_sub(1, Ordering::AcqRel);
-        self.sleeping.fetch_sub(desk.sleeping.swap(0, Ordering::AcqRel), Ordering::AcqRel);
+        self.rouse_desk(desk);
         desk.stuck.store(false, Ordering::Release);
         if let Some(tenure) = desk.tenure.get() {
             tenure.set(Status::Idle);
