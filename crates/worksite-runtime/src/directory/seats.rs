@@ -1,0 +1,160 @@
+//! Where workers sit while they are awake: seated, told, and cleared.
+
+use super::{Desk, Directory, addressable};
+use crate::parcel::DeliverVolatile;
+use crate::status::{Status, Tenure};
+use crate::worker::Worker;
+use actix::{Addr, Handler, Message};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use worksite_model::{Draft, IdMap, InboxPolicy, PersonId, Registry, Rejection};
+
+/// What a worker is told of its desk when it sits down.
+pub(crate) struct Seat {
+    pub(crate) generation: u32,
+    pub(crate) manual: bool,
+    pub(crate) paused: bool,
+    pub(crate) policy: Arc<InboxPolicy>,
+    pub(crate) tenure: Arc<Tenure>,
+}
+
+/// The desk a volatile draft is for, and the place of the routine that performs it, if somebody there does.
+fn volatile_desk<'a>(
+    desks: &'a IdMap<PersonId, Desk>,
+    draft: &Draft,
+    registry: &Registry,
+) -> Result<(&'a Desk, usize), Rejection> {
+    let (desk, routine) = addressable(desks, draft, registry)?;
+    let Some(place) = routine else {
+        return Err(Rejection::Refused("a manual worker takes no volatile drafts".into()));
+    };
+    if registry.get(place).is_some_and(|routine| routine.is_async()) {
+        return Err(Rejection::Refused("an asynchronous routine takes durable drafts only".into()));
+    }
+    Ok((desk, place))
+}
+
+impl Directory {
+    /// Seats a worker, unless one sits there or the person is not active.
+    pub(crate) fn seat(&self, person: PersonId, make: impl FnOnce(Seat) -> Addr<Worker>) -> Option<Addr<Worker>> {
+        let mut desks = self.write();
+        let desk = desks.get_mut(&person).filter(|desk| desk.active)?;
+        if desk.address.is_none() {
+            // Of the whole house, so that somebody who left and returned is not taken for their predecessor.
+            desk.generation = self.generations.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            desk.address = Some(make(Seat {
+                generation: desk.generation,
+                manual: desk.manual,
+                paused: desk.paused,
+                policy: desk.policy.clone(),
+                tenure: desk.tenure().clone(),
+            }));
+            self.seated.fetch_add(1, Ordering::AcqRel);
+            desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        desk.address.clone()
+    }
+
+    /// Clears the seat of a worker that has gone; false when another sits there already.
+    pub(crate) fn unseat(&self, person: PersonId, generation: u32) -> bool {
+        let mut desks = self.write();
+        let Some(desk) = desks.get_mut(&person).filter(|desk| desk.generation == generation) else { return false };
+        self.stand_up(desk);
+        true
+    }
+
+    pub(super) fn stand_up(&self, desk: &mut Desk) -> Option<Addr<Worker>> {
+        let address = desk.address.take()?;
+        self.seated.fetch_sub(1, Ordering::AcqRel);
+        self.rouse_desk(desk);
+        desk.stuck.store(false, Ordering::Release);
+        if let Some(tenure) = desk.tenure.get() {
+            tenure.set(Status::Idle);
+        }
+        Some(address)
+    }
+
+    /// Clears all seats and all counts: everything that waited was removed.
+    pub(crate) fn clear_seats(&self) -> Vec<Addr<Worker>> {
+        self.write().values_mut().filter_map(|desk| self.stand_up(desk)).collect()
+    }
+
+    /// Hands a volatile draft to its recipient's worker; gives it back when the worker sleeps, or with the reason why it
+    /// can never be delivered.
+    pub(crate) fn deliver_volatile(
+        &self,
+        draft: Draft,
+        registry: &Registry,
+    ) -> Result<Option<DeliverVolatile>, Box<(Rejection, Draft)>> {
+        let desks = self.read();
+        let (desk, routine) = match volatile_desk(&desks, &draft, registry) {
+            Ok(found) => found,
+            Err(rejection) => return Err(Box::new((rejection, draft))),
+        };
+        desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
+        let delivery = DeliverVolatile::new(draft, routine);
+        match &desk.address {
+            Some(worker) => worker.do_send(delivery),
+            None => return Ok(Some(delivery)),
+        }
+        Ok(None)
+    }
+
+    /// Tells the worker awake for this person, which has something to do now; false when there is none. Under the lock,
+    /// because to clone an address costs two allocations.
+    pub(crate) fn tell<M>(&self, person: PersonId, message: impl FnOnce() -> M) -> bool
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Worker: Handler<M>,
+    {
+        let desks = self.read();
+        let Some(desk) = desks.get(&person) else { return false };
+        desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
+        desk.address.as_ref().is_some_and(|worker| {
+            worker.do_send(message());
+            true
+        })
+    }
+
+    /// Tells the worker of this generation, if it is still the one that sits there.
+    pub(crate) fn tell_generation<M>(&self, person: PersonId, generation: u32, message: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Worker: Handler<M>,
+    {
+        let desks = self.read();
+        let desk = desks.get(&person).filter(|desk| desk.generation == generation);
+        if let Some(worker) = desk.and_then(|desk| desk.address.as_ref()) {
+            worker.do_send(message);
+        }
+    }
+
+    /// Whether the person's worker is awake.
+    pub(crate) fn is_awake(&self, person: PersonId) -> bool {
+        self.read().get(&person).is_some_and(|desk| desk.address.is_some())
+    }
+
+    /// Whether any worker is awake.
+    pub(crate) fn is_anybody_awake(&self) -> bool {
+        self.seated.load(Ordering::Acquire) > 0
+    }
+
+    /// Everybody whose worker is awake, in order of ids.
+    pub(crate) fn awake(&self) -> Vec<(PersonId, Addr<Worker>)> {
+        let desks = self.read();
+        let mut awake: Vec<_> =
+            desks.iter().filter_map(|(person, desk)| Some((*person, desk.address.clone()?))).collect();
+        awake.sort_by_key(|(person, _)| *person);
+        awake
+    }
+
+    /// Begins a new sweep, and gives the workers that had nothing to do since before the last one.
+    pub(crate) fn sweep(&self) -> Vec<Addr<Worker>> {
+        let sweep = self.sweeps.fetch_add(1, Ordering::Relaxed) + 1;
+        let desks = self.read();
+        let idle = desks.iter().filter(|(_, desk)| desk.used.load(Ordering::Relaxed) + 2 <= sweep);
+        let mut idle: Vec<_> = idle.filter_map(|(person, desk)| Some((*person, desk.address.clone()?))).collect();
+        idle.sort_by_key(|(person, _)| *person);
+        idle.into_iter().map(|(_, address)| address).collect()
+    }
+}
