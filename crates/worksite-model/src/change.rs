@@ -44,6 +44,25 @@ pub struct Change {
     pub cursors: Vec<CursorChange>,
     /// Whether all waiting mail and all routine state is to go (seed 000 `clear_all`), before anything else.
     pub clear: bool,
+    /// The ids and the moment its drafts were given when they were taken in; the store gives them when nobody has.
+    pub numbering: Option<Numbering>,
+}
+
+/// The ids that a change's drafts get when they are accepted, and when that was. Drafts are numbered when they are handed
+/// to the writer, so that a worker may be given one while it is being written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbering {
+    /// The id of the first draft; the others follow in order. Higher than any before, whatever became of those.
+    pub first: EnvelopeId,
+    /// When they were taken in: [`Envelope::accepted_at`].
+    pub at: Timestamp,
+}
+
+impl Numbering {
+    /// The id of the draft at this place.
+    pub fn id(&self, place: usize) -> EnvelopeId {
+        EnvelopeId(self.first.0.saturating_add(i64::try_from(place).unwrap_or(i64::MAX)))
+    }
 }
 
 impl Change {
@@ -69,9 +88,15 @@ impl Change {
         self.author.filter(|author| !self.states.is_empty() && !settles && !roster.contains(*author))
     }
 
+    /// The first of its ids, if it was given out before.
+    pub fn reuses(&self, last: i64) -> Option<EnvelopeId> {
+        let numbering = self.numbering.filter(|_| !self.drafts.is_empty())?;
+        Some(numbering.first).filter(|first| first.0 <= last)
+    }
+
     /// Whether it wants nothing written.
     pub fn is_empty(&self) -> bool {
-        *self == Self { author: self.author, ..Self::default() }
+        *self == Self { author: self.author, numbering: self.numbering, ..Self::default() }
     }
 }
 

@@ -50,10 +50,11 @@ impl Committed {
         let purged = change.roster.as_ref().zip(grant.roster.as_ref());
         let purged = purged.map(|(roster, difference)| roster.purged(difference)).unwrap_or_default();
         let cooled = grant.entries.iter().filter(|entry| matches!(entry, Entry::Cooling { .. })).count();
+        let accepted_at = change.numbering.map_or(at, |numbering| numbering.at);
         let envelopes = change.drafts.into_iter().zip(&grant.entries).filter_map(|(draft, entry)| match entry {
             // The cooldown was the door's to keep; the store does not have it either.
             Entry::Accepted(id) => {
-                Some(Arc::new(Envelope { id: *id, accepted_at: at, draft: Draft { cooldown: None, ..draft } }))
+                Some(Arc::new(Envelope { id: *id, accepted_at, draft: Draft { cooldown: None, ..draft } }))
             }
             Entry::Known { .. } | Entry::Cooling { .. } => None,
         });

@@ -50,7 +50,7 @@ mod retry;
 pub use retry::RetryPolicy;
 
 mod change;
-pub use change::{Announcement, Burial, Change, NamedWrite, Retry, RosterChange, Settlement, StateWrite};
+pub use change::{Announcement, Burial, Change, NamedWrite, Numbering, Retry, RosterChange, Settlement, StateWrite};
 
 mod committed;
 pub use committed::{Committed, Fact};

@@ -17,7 +17,9 @@ pub trait Store: Send {
     /// [`Grant`] is durable (it survives the death of the process and, with the default sync mode, of the machine),
     /// and a change with a [`Refusal`] has left no trace. A refused change harms no other change of the batch.
     ///
-    /// Ids are given in the order of changes and drafts, each higher than all before, and never again.
+    /// Ids are given in the order of changes and drafts, each higher than all before, and never again; a change that
+    /// brings a [`Numbering`](crate::Numbering) has them already. One at or below the highest given refuses the change. An
+    /// envelope that is accepted and settled by the same batch may never be written at all.
     ///
     /// # Errors
     /// [`StoreError`]: nothing of the batch is durable, except after [`StoreError::Unknown`], where that is unknown.
@@ -28,6 +30,12 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     fn roster(&mut self) -> Result<Roster, StoreError>;
+
+    /// The highest id ever given.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn last_id(&mut self) -> Result<EnvelopeId, StoreError>;
 
     /// Who has mail waiting, in order of ids: people who left included.
     ///
@@ -199,6 +207,9 @@ pub enum Refusal {
     /// There is no durable subscription of this name. Open it first.
     #[error("there is no durable subscription named {0:?}")]
     UnknownCursor(String),
+    /// Its drafts were numbered with ids that were given before. Let the store number them.
+    #[error("id {0} was given before")]
+    IdUsed(EnvelopeId),
     /// No handler of this name was registered when the store was opened. Register it.
     #[error("no handler for writes named {0:?}")]
     UnknownWrite(String),

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use worksite_model::{
     Burial, Change, CursorChange, Departure, Draft, Entry, Envelope, EnvelopeId, FactOffset, FailureKind, Fate, Grant,
-    Interest, Keep, KeepStates, NamedWrite, Payload, Person, PersonId, Priority, Pruned, Refusal, Removal, Retention,
-    Retry, Roster, RosterChange, RoutineFailure, Settlement, Standing, StateWrite, Store, Tally, Timestamp, Verdict,
-    Waiting,
+    Interest, Keep, KeepStates, NamedWrite, Numbering, Payload, Person, PersonId, Priority, Pruned, Refusal, Removal,
+    Retention, Retry, Roster, RosterChange, RoutineFailure, Settlement, Standing, StateWrite, Store, Tally, Timestamp,
+    Verdict, Waiting,
 };
 
 /// Opens the case's store, again and again.
@@ -24,6 +24,8 @@ pub const CASES: &[Case] = &[
     ("a_new_store_is_empty", a_new_store_is_empty),
     ("ids_follow_the_order_of_changes_and_drafts", ids_follow_the_order_of_changes_and_drafts),
     ("ids_are_never_given_again", ids_are_never_given_again),
+    ("drafts_may_be_numbered_before_they_are_written", drafts_may_be_numbered_before_they_are_written),
+    ("what_comes_and_goes_in_one_batch_counts", what_comes_and_goes_in_one_batch_counts),
     ("a_draft_for_a_stranger_refuses_its_change_alone", a_draft_for_a_stranger_refuses_its_change_alone),
     ("nothing_is_settled_twice", nothing_is_settled_twice),
     ("a_settlement_and_its_effects_are_one", a_settlement_and_its_effects_are_one),
@@ -160,6 +162,50 @@ fn ids_are_never_given_again(open: Open<'_>) {
     let mut store = open();
     assert_eq!(store.recover(PersonId(1), AT).expect("readable").watermark, id);
     assert!(send(store.as_mut(), 1) > id);
+}
+
+fn numbered(first: i64, drafts: Vec<Draft>) -> Change {
+    let numbering = Numbering { first: EnvelopeId(first), at: Timestamp::from_seconds(900) };
+    Change { numbering: Some(numbering), ..Change::send(drafts) }
+}
+
+fn drafts_may_be_numbered_before_they_are_written(open: Open<'_>) {
+    let mut store = opened(open);
+    let known = draft(1).key("key");
+    let batch = [numbered(5, vec![known.clone(), draft(2)]), numbered(9, vec![draft(1)]), numbered(9, vec![draft(2)])];
+    let verdicts = commit(store.as_mut(), &batch);
+    assert_eq!(verdicts[2], Err(Refusal::IdUsed(EnvelopeId(9))), "an id is given once");
+    assert_eq!((waiting(store.as_mut(), 1), waiting(store.as_mut(), 2)), (vec![5, 9], vec![6]));
+    let recovered = store.recover(PersonId(2), AT).expect("readable");
+    assert_eq!(recovered.waiting[0].delivery.envelope.accepted_at, Timestamp::from_seconds(900));
+    granted(store.as_mut(), numbered(20, vec![draft(3), known]));
+    assert_eq!(store.last_id(), Ok(EnvelopeId(21)), "the id of a draft that was known is given all the same");
+    drop(store);
+    let mut store = open();
+    assert_eq!(store.last_id(), Ok(EnvelopeId(21)));
+    assert_eq!(send(store.as_mut(), 1), EnvelopeId(22), "the store goes on after them");
+}
+
+fn what_comes_and_goes_in_one_batch_counts(open: Open<'_>) {
+    let mut store = opened(open);
+    let stays = Change { drafts: vec![draft(99)], ..settle(1, EnvelopeId(2)) };
+    let batch = [numbered(1, vec![draft(1), draft(1), draft(2)]), settle(1, EnvelopeId(1)), stays];
+    let verdicts = commit(store.as_mut(), &batch);
+    assert!(verdicts[0].is_ok() && verdicts[1].is_ok());
+    assert_eq!(verdicts[2], Err(Refusal::UnknownPerson(PersonId(99))));
+    for _ in 0..2 {
+        assert_eq!((waiting(store.as_mut(), 1), waiting(store.as_mut(), 2)), (vec![2], vec![3]));
+        assert_eq!(store.tally().map(|tally| (tally.accepted, tally.waiting, tally.settled)), Ok((3, 2, 1)));
+        drop(store);
+        store = open();
+    }
+    let twice = [numbered(10, vec![draft(1)]), settle(1, EnvelopeId(10)), settle(1, EnvelopeId(10))];
+    let verdicts = commit(store.as_mut(), &twice);
+    assert_eq!(verdicts[2], Err(Refusal::NotWaiting(EnvelopeId(10))), "nothing is settled twice");
+    let cleared = Change { clear: true, ..Change::default() };
+    let grants = commit(store.as_mut(), &[numbered(20, vec![draft(1)]), cleared, settle(1, EnvelopeId(20))]);
+    assert_eq!(grants[1].as_ref().map(|grant| grant.removed.len()), Ok(3), "it is found by what clears");
+    assert_eq!(grants[2], Err(Refusal::NotWaiting(EnvelopeId(20))));
 }
 
 fn a_draft_for_a_stranger_refuses_its_change_alone(open: Open<'_>) {

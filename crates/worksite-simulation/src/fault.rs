@@ -76,6 +76,10 @@ impl Store for FaultyStore {
         self.alive()?.roster()
     }
 
+    fn last_id(&mut self) -> Result<EnvelopeId, StoreError> {
+        self.alive()?.last_id()
+    }
+
     fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError> {
         self.alive()?.waiting()
     }

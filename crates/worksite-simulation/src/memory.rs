@@ -106,6 +106,10 @@ impl Store for MemoryStore {
         Ok(self.disk.contents().roster.clone())
     }
 
+    fn last_id(&mut self) -> Result<EnvelopeId, StoreError> {
+        Ok(EnvelopeId(self.disk.contents().last_id))
+    }
+
     fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError> {
         let mut counts: BTreeMap<PersonId, Waiting> = BTreeMap::new();
         for WaitingDelivery { delivery, .. } in self.disk.contents().envelopes.values() {
@@ -255,6 +259,9 @@ impl Contents {
         if let Some(author) = change.writes_for_nobody(&self.roster) {
             return Some(Refusal::UnknownPerson(author));
         }
+        if let Some(used) = change.reuses(self.last_id) {
+            return Some(Refusal::IdUsed(used));
+        }
         let admits = |person| match &change.roster {
             Some(roster) => roster.admits(&self.roster, person),
             None => self.roster.contains(person),
@@ -379,7 +386,15 @@ impl Contents {
         }
         change.cursors.iter().for_each(|cursor| self.change_cursor(cursor));
         self.writes.extend(change.writes.iter().cloned());
-        grant.entries = change.drafts.iter().map(|draft| self.accept(draft, at)).collect();
+        let drafts = change.drafts.iter().enumerate();
+        let accepted = drafts.map(|(place, draft)| {
+            let numbered = change.numbering.map(|numbering| (numbering.id(place), numbering.at));
+            self.accept(draft, numbered, at)
+        });
+        grant.entries = accepted.collect();
+        if let Some(numbering) = change.numbering.filter(|_| !change.drafts.is_empty()) {
+            self.last_id = numbering.id(change.drafts.len() - 1).0;
+        }
         if !self.cursors.is_empty() {
             for fact in Committed::new(change.clone(), grant.clone(), at).facts() {
                 if self.cursors.values().any(|cursor| cursor.interest.fits(&fact)) {
@@ -448,7 +463,7 @@ impl Contents {
         }
     }
 
-    fn accept(&mut self, draft: &Draft, at: Timestamp) -> Entry {
+    fn accept(&mut self, draft: &Draft, numbered: Option<(EnvelopeId, Timestamp)>, at: Timestamp) -> Entry {
         if let Some(known) = draft.key.as_ref().and_then(|key| self.keys.get(key)) {
             return Entry::Known { id: known.envelope, fate: known.fate.clone() };
         }
@@ -458,14 +473,14 @@ impl Contents {
             }
             self.cooldowns.insert(cooling(draft), at.after(time));
         }
-        self.last_id += 1;
-        let id = EnvelopeId(self.last_id);
+        let (id, accepted_at) = numbered.unwrap_or((EnvelopeId(self.last_id + 1), at));
+        self.last_id = id.0;
         let draft = Draft { cooldown: None, ..draft.clone() };
         if let Some(key) = &draft.key {
             self.keys.insert(key.clone(), Key { envelope: id, accepted_at: at, fate: Fate::Waiting });
         }
         let due = draft.not_before;
-        let delivery = Delivery { envelope: Arc::new(Envelope { id, accepted_at: at, draft }), attempt: 1 };
+        let delivery = Delivery { envelope: Arc::new(Envelope { id, accepted_at, draft }), attempt: 1 };
         self.envelopes.insert(id, WaitingDelivery { delivery, due });
         self.tally.accepted += 1;
         Entry::Accepted(id)

@@ -102,6 +102,10 @@ impl Store for RecordingStore {
         self.store.roster()
     }
 
+    fn last_id(&mut self) -> Result<EnvelopeId, StoreError> {
+        self.store.last_id()
+    }
+
     fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError> {
         self.store.waiting()
     }

@@ -6,6 +6,7 @@
 //! path: they would cost a fifth of the throughput.
 
 use crate::error::{batch_error, read_error};
+use crate::fleeting::Fleeting;
 use crate::open::{Mirrors, SqliteStore};
 use crate::options::WriteHandler;
 use crate::{facts, history, recover, revision, row};
@@ -56,6 +57,10 @@ impl Store for SqliteStore {
 
     fn roster(&mut self) -> Result<Roster, StoreError> {
         Ok(self.mirrors.roster.clone())
+    }
+
+    fn last_id(&mut self) -> Result<EnvelopeId, StoreError> {
+        Ok(EnvelopeId(self.mirrors.last_id))
     }
 
     fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError> {
@@ -126,12 +131,14 @@ impl SqliteStore {
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
         let mut writer = Writer::new(&transaction, &mut self.mirrors, &self.options.handlers, at)?;
         let mut verdicts = Vec::with_capacity(batch.len());
+        writer.fleeting = Fleeting::of(batch, writer.mirrors.last_id);
         for change in batch {
             verdicts.push(match writer.refusal(change)? {
                 Some(refusal) => Err(refusal),
                 None => Ok(writer.write(change)?),
             });
         }
+        writer.write_what_stayed(batch)?;
         writer.close()?;
         drop(writer);
         transaction.commit().map_err(|error| match batch_error(&error) {
@@ -174,10 +181,11 @@ pub(crate) struct Writer<'a> {
     handlers: &'a HashMap<String, WriteHandler>,
     pub(crate) at: Timestamp,
     insert: CachedStatement<'a>,
-    /// For plain drafts: half the columns, and the time bound once.
+    /// For plain drafts: half the columns.
     insert_plain: CachedStatement<'a>,
     delete: CachedStatement<'a>,
     update_state: CachedStatement<'a>,
+    fleeting: Fleeting,
 }
 
 impl<'a> Writer<'a> {
@@ -187,10 +195,9 @@ impl<'a> Writer<'a> {
         handlers: &'a HashMap<String, WriteHandler>,
         at: Timestamp,
     ) -> rusqlite::Result<Self> {
-        let mut insert_plain = transaction.prepare_cached(INSERT_PLAIN)?;
-        insert_plain.raw_bind_parameter(9, at.as_micros())?;
         Ok(Self {
-            insert_plain,
+            insert_plain: transaction.prepare_cached(INSERT_PLAIN)?,
+            fleeting: Fleeting::default(),
             insert: transaction.prepare_cached(INSERT)?,
             delete: transaction.prepare_cached("DELETE FROM envelopes WHERE id = ?1")?,
             update_state: transaction.prepare_cached(UPDATE_STATE)?,
@@ -208,6 +215,9 @@ impl<'a> Writer<'a> {
         }
         if let Some(author) = change.writes_for_nobody(&self.mirrors.roster) {
             return Ok(Some(Refusal::UnknownPerson(author)));
+        }
+        if let Some(used) = change.reuses(self.mirrors.last_id) {
+            return Ok(Some(Refusal::IdUsed(used)));
         }
         if let Some(stranger) = self.stranger(change) {
             return Ok(Some(Refusal::UnknownPerson(stranger)));
@@ -356,9 +366,14 @@ impl<'a> Writer<'a> {
             }
         }
         grant.entries.reserve_exact(change.drafts.len());
-        for draft in &change.drafts {
-            let entry = self.accept(draft)?;
+        for (place, draft) in change.drafts.iter().enumerate() {
+            let numbered = change.numbering.map(|numbering| (numbering.id(place), numbering.at));
+            let entry = self.accept(draft, numbered)?;
             grant.entries.push(entry);
+        }
+        if let Some(numbering) = change.numbering.filter(|_| !change.drafts.is_empty()) {
+            // Also where the last of them were known already: what was given once is not given again.
+            self.mirrors.last_id = numbering.id(change.drafts.len() - 1).0;
         }
         self.log_facts(change, &grant)?;
         Ok(grant)
@@ -499,6 +514,9 @@ impl<'a> Writer<'a> {
     /// Takes an envelope off the inbox of the author. It waits, or the whole change is refused: nothing twice.
     fn delete_waiting(&mut self, author: PersonId, id: EnvelopeId, bytes: usize) -> Result<(), Trouble> {
         let known = self.mirrors.index.remove(author, id, bytes);
+        if known && self.fleeting.leave(id) {
+            return Ok(());
+        }
         self.delete.raw_bind_parameter(1, id.0)?;
         if self.delete.raw_execute()? == 1 && known { Ok(()) } else { Err(Trouble::Change(Refusal::NotWaiting(id))) }
     }
@@ -511,7 +529,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn accept(&mut self, draft: &Draft) -> Result<Entry, Trouble> {
+    /// Accepts a draft with the id and the moment it was given, or with the next id, now.
+    fn accept(&mut self, draft: &Draft, numbered: Option<(EnvelopeId, Timestamp)>) -> Result<Entry, Trouble> {
         if let Some(key) = &draft.key
             && let Some(known) = self.known(key)?
         {
@@ -523,11 +542,10 @@ impl<'a> Writer<'a> {
             }
             self.cool(draft)?;
         }
-        let id = EnvelopeId(self.mirrors.last_id + 1);
-        if row::is_plain(draft) {
-            row::insert_plain(&mut self.insert_plain, id, draft)?;
-        } else {
-            row::insert(&mut self.insert, id, self.at, draft)?;
+        let (id, at) = numbered.unwrap_or((EnvelopeId(self.mirrors.last_id + 1), self.at));
+        let keeps_more = draft.key.is_some() || draft.thread.is_some();
+        if keeps_more || !self.fleeting.come(id) {
+            self.insert(id, at, draft)?;
         }
         self.mirrors.last_id = id.0;
         self.mirrors.tally.accepted += 1;
@@ -541,6 +559,31 @@ impl<'a> Writer<'a> {
             self.transaction.prepare_cached(sql)?.execute(params![key, id.0, self.at.as_micros()])?;
         }
         Ok(Entry::Accepted(id))
+    }
+
+    fn insert(&mut self, id: EnvelopeId, at: Timestamp, draft: &Draft) -> rusqlite::Result<()> {
+        if row::is_plain(draft) {
+            row::insert_plain(&mut self.insert_plain, id, at, draft)
+        } else {
+            row::insert(&mut self.insert, id, at, draft)
+        }
+    }
+
+    /// Writes envelopes that were to leave in the transaction they came in, and did not: what was to settle them was
+    /// refused.
+    fn write_what_stayed(&mut self, batch: &[Change]) -> rusqlite::Result<()> {
+        if !self.fleeting.anything_stayed() {
+            return Ok(());
+        }
+        for change in batch {
+            let Some(numbering) = change.numbering else { continue };
+            for (place, draft) in change.drafts.iter().enumerate() {
+                if self.fleeting.leave(numbering.id(place)) {
+                    self.insert(numbering.id(place), numbering.at, draft)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn known(&self, key: &str) -> rusqlite::Result<Option<Entry>> {

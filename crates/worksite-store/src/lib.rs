@@ -15,6 +15,8 @@ mod schema;
 
 mod commit;
 
+mod fleeting;
+
 mod index;
 
 mod recover;

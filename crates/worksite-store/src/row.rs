@@ -70,12 +70,18 @@ pub(crate) fn is_plain(draft: &Draft) -> bool {
         && trace.is_none()
 }
 
-/// Writes a new envelope of a plain draft. Its time is bound already, once for the transaction.
-pub(crate) fn insert_plain(statement: &mut CachedStatement<'_>, id: EnvelopeId, draft: &Draft) -> rusqlite::Result<()> {
+/// Writes a new envelope of a plain draft.
+pub(crate) fn insert_plain(
+    statement: &mut CachedStatement<'_>,
+    id: EnvelopeId,
+    at: Timestamp,
+    draft: &Draft,
+) -> rusqlite::Result<()> {
     statement.raw_bind_parameter(1, id.0)?;
     statement.raw_bind_parameter(2, draft.to.0)?;
     statement.raw_bind_parameter(3, draft.priority as i64)?;
     bind_payload(statement, 4, &draft.payload)?;
+    statement.raw_bind_parameter(9, at.as_micros())?;
     statement.raw_execute().map(drop)
 }
 

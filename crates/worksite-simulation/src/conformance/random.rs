@@ -1,14 +1,14 @@
 //! Random changes own what no hand-written case thought of: from a seed, against two models, with restarts in between.
 
-use super::{AT, Open, commit, draft, opened, people, removal, settle, state, waiting};
+use super::{AT, Open, commit, draft, opened, people, removal, settle, settle_draft, state, waiting};
 use crate::memory::{MemoryDisk, MemoryStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use worksite_model::{
     Burial, Change, CursorChange, Departure, Draft, Envelope, EnvelopeId, FactOffset, FailureKind, Interest, Keep,
-    KeepStates, NamedWrite, Payload, PersonId, Priority, Refusal, Retention, Retry, RosterChange, RoutineFailure,
-    Settlement, StateWrite, Store, Timestamp, Verdict, chance,
+    KeepStates, NamedWrite, Numbering, Payload, PersonId, Priority, Refusal, Retention, Retry, RosterChange,
+    RoutineFailure, Settlement, StateWrite, Store, Timestamp, Verdict, chance,
 };
 
 /// Thousands of changes from a seed, good and bad, in batches, with restarts; a set of ids says what must wait.
@@ -76,7 +76,10 @@ pub(super) fn random_changes_mean_the_same_as_in_memory(open: Open<'_>) {
     let (mut granted, mut refused) = (0, 0);
     for round in 0..BATCHES {
         let mut dice = Dice { seed: round, rolls: 0 };
-        let batch: Vec<_> = (0..dice.roll(10)).map(|_| dice.change(twin.as_mut())).collect();
+        let mut batch: Vec<_> = (0..dice.roll(10)).map(|_| dice.change(twin.as_mut())).collect();
+        if dice.roll(2) == 0 {
+            dice.run_ahead(&mut batch, twin.last_id().expect("the store can be read").0);
+        }
         let (verdicts, expected) = (commit(store.as_mut(), &batch), commit(twin.as_mut(), &batch));
         for (place, change) in batch.iter().enumerate() {
             assert_eq!(plain(&verdicts[place]), plain(&expected[place]), "round {round}, {change:?}");
@@ -109,6 +112,7 @@ fn assert_equal(store: &mut dyn Store, twin: &mut dyn Store, round: u64) {
     assert_eq!(store.tally(), twin.tally(), "round {round}");
     assert_eq!(store.roster(), twin.roster(), "round {round}");
     assert_eq!(store.waiting(), twin.waiting(), "round {round}");
+    assert_eq!(store.last_id(), twin.last_id(), "round {round}");
     let after = EnvelopeId((round * 3).cast_signed());
     assert_eq!(store.dead_letters(after, 5), twin.dead_letters(after, 5), "round {round}");
     assert_eq!(store.paused(), twin.paused(), "round {round}");
@@ -154,7 +158,12 @@ impl Dice {
             self.dispose(&mut change, &envelope);
         }
         if self.roll(60) == 0 {
-            change.settled.extend(settle(person.0, EnvelopeId(1 + self.roll(500).cast_signed())).settled);
+            // What does not wait for them: it is somebody else's, or was never there.
+            let others = store.recover(PersonId(self.person()), AT).expect("the store can be read").waiting;
+            let other = others.first().map(|waiting| waiting.delivery.envelope.clone());
+            let other = other.filter(|other| other.draft.to != person);
+            let envelope = other.unwrap_or_else(|| super::envelope(EnvelopeId(1_000_000), draft(person.0)));
+            change.settled.push(Settlement { envelope, routine: "r", reply: None });
         }
         for _ in 0..self.roll(2) {
             let keep = KeepStates { revisions_max: self.roll(5) as u32, bytes_max: self.roll(12) };
@@ -176,6 +185,39 @@ impl Dice {
             _ => {}
         }
         change
+    }
+
+    /// Numbers the drafts of a batch, and settles some of them in the same batch; some of that is bad.
+    fn run_ahead(&mut self, batch: &mut Vec<Change>, last: i64) {
+        let mut next = last + 1 + self.roll(3).cast_signed();
+        let mut settling = Vec::new();
+        for change in batch.iter_mut() {
+            let first = if self.roll(40) == 0 { EnvelopeId(last) } else { EnvelopeId(next) };
+            let numbering = Numbering { first, at: AT.after(Duration::from_secs(self.roll(2))) };
+            change.numbering = Some(numbering);
+            next += change.drafts.len() as i64;
+            // What is refused settles nothing: its ids are others'.
+            let accepted = change.drafts.iter().enumerate().filter(|_| first.0 > last);
+            for (place, draft) in accepted {
+                let id = numbering.id(place);
+                let author = if self.roll(10) == 0 { self.person() } else { draft.to.0 };
+                let envelope = Envelope { id, accepted_at: numbering.at, draft: draft.clone() };
+                match self.roll(8) {
+                    0..=4 => settling.push(settle_draft(author, id, envelope.draft, None)),
+                    5 => {
+                        let mut change = Change { author: Some(PersonId(author)), ..Change::default() };
+                        self.dispose(&mut change, &Arc::new(envelope));
+                        settling.push(change);
+                    }
+                    6 => settling.push(Change {
+                        drafts: vec![draft.clone(), self::draft(99)],
+                        ..settle_draft(author, id, envelope.draft, None)
+                    }),
+                    _ => {}
+                }
+            }
+        }
+        batch.append(&mut settling);
     }
 
     fn roster_change(&mut self) -> RosterChange {
