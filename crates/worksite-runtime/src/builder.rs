@@ -4,6 +4,7 @@
 use crate::broadcast::Broadcast;
 use crate::directory::{Directory, Setting};
 use crate::hub::Hub;
+use crate::intake::Intake;
 use crate::metrics::Counters;
 use crate::persistence::{Listen, Persistence};
 use crate::runtime::{Handle, House, Thread};
@@ -173,8 +174,17 @@ impl Builder {
         directory.open(store.roster()?, &store.waiting()?, &store.paused()?);
         let counters = Arc::new(Counters::default());
         let (limits, retention) = (self.limits.clone(), self.retention);
-        let persistence =
-            Persistence::new(store, directory.clone(), clock.clone(), limits, retention, counters.clone());
+        let intake = Arc::new(Intake::new(store.last_id()?));
+        let (writer_intake, writer_clock) = (intake.clone(), clock.clone());
+        let persistence = Persistence::new(
+            store,
+            writer_intake,
+            directory.clone(),
+            writer_clock,
+            limits,
+            retention,
+            counters.clone(),
+        );
         let persistence = place(persistence);
         let house = Arc::new(House {
             registry: self.registry,
@@ -183,6 +193,7 @@ impl Builder {
             seed: self.seed,
             directory,
             counters,
+            intake,
             persistence: persistence.clone(),
         });
         let hub = Arc::new(Hub::default());

@@ -12,6 +12,8 @@ pub use builder::Builder;
 
 mod directory;
 
+mod intake;
+
 mod persistence;
 
 mod supervisor;

@@ -3,13 +3,14 @@
 //! Asks: nobody. Tells: senders, the supervisor and broadcast, after the commit and in commit order.
 //! Never: decides what is written, or tells of what is not durable.
 //!
-//! **Group commit.** The first change after a commit asks for a flush, and the flush runs once the mailbox has been
-//! emptied; so one transaction, with one sync of the disk, carries everything that queued behind the last sync. There
-//! is no timer: a lone change is written at once, and a crowd shares.
+//! **Group commit.** Changes wait at the [`Intake`]. The first to come after a commit asks for a flush; so one transaction,
+//! with one sync of the disk, carries everything that queued behind the last sync. There is no timer: a lone change is
+//! written at once, and a crowd shares.
 
 use crate::broadcast::{Broadcast, Tell};
 use crate::directory::Directory;
 use crate::error::{CommitFailure, SendError};
+use crate::intake::Intake;
 use crate::metrics::Counters;
 use crate::supervisor::{Failed, Report, Reported, Supervisor, Waiter};
 use crate::{Clock, Receipt};
@@ -46,7 +47,7 @@ pub(crate) struct Persistence {
     /// The door; gone once the house is closed.
     store: Option<Box<dyn Store>>,
     /// What queued behind the last commit.
-    batch: Vec<Commit>,
+    intake: Arc<Intake>,
     /// Who routes what was committed. Weak: it is above.
     supervisor: Option<WeakAddr<Supervisor>>,
     /// Who tells subscribers. Weak: it is above.
@@ -64,16 +65,16 @@ pub(crate) struct Persistence {
 impl Persistence {
     pub(crate) fn new(
         store: Box<dyn Store>,
+        intake: Arc<Intake>,
         directory: Arc<Directory>,
         clock: Clock,
         limits: Limits,
         retention: Retention,
         counters: Arc<Counters>,
     ) -> Self {
-        let (store, batch) = (Some(store), Vec::new());
         Self {
-            store,
-            batch,
+            store: Some(store),
+            intake,
             supervisor: None,
             broadcast: None,
             directory,
@@ -83,6 +84,13 @@ impl Persistence {
             counters,
             last_at: Timestamp::from_micros(i64::MIN),
         }
+    }
+}
+
+impl Drop for Persistence {
+    /// However it goes: nobody waits for a writer that is not there.
+    fn drop(&mut self) {
+        self.intake.close();
     }
 }
 
@@ -119,14 +127,6 @@ impl Handler<Listen> for Persistence {
     }
 }
 
-/// Writes this change; the answer says who hears of it, and how.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Commit {
-    pub(crate) change: Change,
-    pub(crate) answer: Answer,
-}
-
 /// Who waits for a change to become durable.
 pub(crate) enum Answer {
     /// A sender: told here, right after the commit.
@@ -139,24 +139,10 @@ pub(crate) enum Answer {
     House(oneshot::Sender<Result<Arc<Committed>, CommitFailure>>),
 }
 
-impl Handler<Commit> for Persistence {
-    type Result = ();
-
-    fn handle(&mut self, commit: Commit, ctx: &mut Self::Context) {
-        if self.batch.is_empty() {
-            ctx.notify(Flush);
-        }
-        self.batch.push(commit);
-        if self.batch.len() >= self.limits.commit_changes_max {
-            self.flush();
-        }
-    }
-}
-
 /// Commits what has queued.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Flush;
+pub(crate) struct Flush;
 
 impl Handler<Flush> for Persistence {
     type Result = ();
@@ -220,6 +206,7 @@ impl Handler<Close> for Persistence {
     fn handle(&mut self, _: Close, ctx: &mut Self::Context) {
         self.flush();
         self.store = None;
+        self.intake.close();
         ctx.stop();
     }
 }
@@ -244,15 +231,22 @@ impl Persistence {
         }
     }
 
+    /// Commits what has queued, as many changes in a transaction as are allowed.
     fn flush(&mut self) {
-        if self.batch.is_empty() {
-            return;
+        let (mut changes, mut answers) = self.intake.take();
+        let most = self.limits.commit_changes_max;
+        while changes.len() > most {
+            let (rest, waiting) = (changes.split_off(most), answers.split_off(most));
+            self.commit(std::mem::replace(&mut changes, rest), std::mem::replace(&mut answers, waiting));
         }
-        // Moments of acceptance never go back: the order of ids is theirs.
+        if !changes.is_empty() {
+            self.commit(changes, answers);
+        }
+    }
+
+    fn commit(&mut self, changes: Vec<Change>, answers: Vec<Answer>) {
         self.last_at = self.last_at.max(self.clock.now());
         let at = self.last_at;
-        let (changes, answers): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.batch).into_iter().map(|commit| (commit.change, commit.answer)).unzip();
         let span = tracing::debug_span!("commit", changes = changes.len());
         let committed = span.in_scope(|| self.store().and_then(|store| store.commit(&changes, at)));
         self.counters.commit(changes.len(), self.clock.now().since(at));

@@ -15,8 +15,9 @@ use crate::broadcast::Broadcast;
 use crate::directory::Directory;
 use crate::error::CommitFailure;
 use crate::hub::Hub;
+use crate::intake::Intake;
 use crate::metrics::{Counters, Metrics};
-use crate::persistence::{Answer, Commit, Persistence, Read, Reading};
+use crate::persistence::{Answer, Flush, Persistence, Read, Reading};
 use crate::supervisor::{AwaitRest, Quiesce, Shutdown, Start, Supervisor};
 use crate::worker::Worker;
 use crate::{Builder, Clock, DeskError, SendError};
@@ -36,8 +37,19 @@ pub(crate) struct House {
     pub(crate) seed: u64,
     pub(crate) directory: Arc<Directory>,
     pub(crate) counters: Arc<Counters>,
+    /// What waits for the writer.
+    pub(crate) intake: Arc<Intake>,
     /// The room below: the only writer.
     pub(crate) persistence: Addr<Persistence>,
+}
+
+impl House {
+    /// Hands a change to the writer; the answer says who hears of it, and how.
+    pub(crate) fn propose(&self, change: Change, answer: Answer) {
+        if self.intake.push(change, answer, self.clock.now()) {
+            self.persistence.do_send(Flush);
+        }
+    }
 }
 
 /// How long [`Runtime::shutdown`] waits for routines to end.
@@ -173,7 +185,7 @@ impl Runtime {
         }
         let (answer, answered) = oneshot::channel();
         self.house().directory.count_departure();
-        self.house().persistence.do_send(Commit { change, answer: Answer::House(answer) });
+        self.house().propose(change, Answer::House(answer));
         let verdict = answered.await.map_err(|_closed| DeskError::Stopped)?;
         verdict.map_err(CommitFailure::into_desk_error)
     }

@@ -17,7 +17,7 @@ use crate::directory::Seat;
 use crate::error::{CommitFailure, DeskError};
 use crate::memory::Memories;
 use crate::parcel::DeliverVolatile;
-use crate::persistence::{Answer, Commit, Recover};
+use crate::persistence::{Answer, Recover};
 use crate::runtime::House;
 use crate::status::{Status, Tenure};
 use crate::supervisor::{Departed, Left, Supervisor};
@@ -338,7 +338,7 @@ impl Worker {
 
     fn propose(&mut self, change: Change) {
         let answer = Answer::Worker { generation: self.generation, tidies: false };
-        self.house.persistence.do_send(Commit { change, answer });
+        self.house.propose(change, answer);
     }
 
     fn put_all_back(&mut self) {

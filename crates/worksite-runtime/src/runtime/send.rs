@@ -2,7 +2,7 @@
 
 use super::Runtime;
 use crate::directory::NoPlace;
-use crate::persistence::{Answer, Commit, SendAnswer};
+use crate::persistence::{Answer, SendAnswer};
 use crate::supervisor::{Park, Start, WakeFor};
 use crate::{AskError, DeskError, SendError};
 use tokio::sync::oneshot;
@@ -148,7 +148,7 @@ impl Runtime {
         }
         match house.directory.reserve(&drafts, &house.registry, &house.limits, false) {
             Ok(()) => {
-                house.persistence.do_send(Commit { change: Change::send(drafts), answer });
+                house.propose(Change::send(drafts), answer);
                 Ok(())
             }
             Err(no_place) => {

@@ -2,7 +2,7 @@
 
 use super::Supervisor;
 use crate::error::DeskError;
-use crate::persistence::{Answer, Commit};
+use crate::persistence::Answer;
 use crate::worker::LookAgain;
 use actix::prelude::*;
 use tokio::sync::oneshot;
@@ -54,7 +54,7 @@ impl Supervisor {
         let (committed, durable) = oneshot::channel();
         self.house.directory.count_departure();
         let change = Change { roster: Some(roster), ..Change::default() };
-        self.house.persistence.do_send(Commit { change, answer: Answer::House(committed) });
+        self.house.propose(change, Answer::House(committed));
         ctx.spawn(durable.into_actor(self).map(move |durable, supervisor, _| {
             let left = match durable {
                 Ok(Ok(_)) => Ok(()),

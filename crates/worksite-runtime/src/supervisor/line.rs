@@ -4,7 +4,7 @@ use super::Supervisor;
 use crate::directory::NoPlace;
 use crate::error::SendError;
 use crate::parking::Parked;
-use crate::persistence::{Answer, Commit};
+use crate::persistence::Answer;
 use actix::prelude::*;
 use worksite_model::{Change, Draft, Overflow, PersonId};
 
@@ -73,7 +73,7 @@ impl Supervisor {
                     house.directory.unpark(person);
                     house.directory.count_departure();
                     let change = Change::send(parked.drafts);
-                    house.persistence.do_send(Commit { change, answer: parked.answer });
+                    house.propose(change, parked.answer);
                 }
                 Err(NoPlace::Rejected(rejection)) => {
                     cancel(&mut parked, ctx);

@@ -2,7 +2,7 @@
 
 use super::{Doing, Worker};
 use crate::error::CommitFailure;
-use crate::persistence::{Answer, Commit};
+use crate::persistence::Answer;
 use actix::prelude::*;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -87,7 +87,7 @@ impl Handler<Remove> for Worker {
     fn handle(&mut self, Remove { filter, answer }: Remove, _: &mut Self::Context) {
         let change = Change::acknowledge(self.inbox.waiting(&filter));
         self.house.directory.count_departure();
-        self.house.persistence.do_send(Commit { change, answer: Answer::House(answer) });
+        self.house.propose(change, Answer::House(answer));
     }
 }
 

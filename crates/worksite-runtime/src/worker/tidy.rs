@@ -2,7 +2,7 @@
 
 use super::{Doing, STORE_RETRY_DELAY, Worker};
 use crate::error::CommitFailure;
-use crate::persistence::{Answer, Commit};
+use crate::persistence::Answer;
 use crate::supervisor::Rested;
 use actix::prelude::*;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Worker {
         self.tidying = true;
         let change = Change { author: Some(self.person), dropped, buried, ..Change::default() };
         let answer = Answer::Worker { generation: self.generation, tidies: true };
-        self.house.persistence.do_send(Commit { change, answer });
+        self.house.propose(change, answer);
     }
 
     /// Expired or surplus mail could not go: it waits again, except what has gone by another way.
