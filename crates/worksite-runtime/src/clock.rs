@@ -33,6 +33,11 @@ impl Clock {
         Self::running(move || start.after(origin.elapsed()))
     }
 
+    /// A clock of one's own. It may go back: moments of acceptance do not go back with it.
+    pub fn of(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self::running(read)
+    }
+
     /// The time now.
     pub fn now(&self) -> Timestamp {
         (self.read)()

@@ -51,6 +51,8 @@ pub use agents::{Activity, AgentError, AgentHandle, AgentService, Workflow, Work
 
 mod update;
 
+mod crash;
+
 mod worker_runtime;
 pub use worker_runtime::{WorkerRuntime, WorkerRuntimeManager};
 

@@ -12,7 +12,7 @@ use crate::directory::Directory;
 use crate::error::{CommitFailure, SendError};
 use crate::intake::Intake;
 use crate::metrics::Counters;
-use crate::supervisor::{Failed, Report, Reported, Supervisor, Waiter};
+use crate::supervisor::{Failed, Report, Reported, Shutdown, Supervisor, Waiter};
 use crate::{Clock, Receipt};
 use actix::WeakAddr;
 use actix::prelude::*;
@@ -105,6 +105,14 @@ impl Actor for Persistence {
         // Asks and reads wait for a place; proposals do not, since they are bounded at the gate.
         ctx.set_mailbox_capacity(1024);
         ctx.run_interval(PRUNE_INTERVAL, |persistence, ctx| persistence.prune(ctx));
+    }
+
+    /// Also runs while a panic unwinds: then nothing would be written any more, and whoever waits is to hear so.
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.directory.close();
+        if let Some(supervisor) = self.supervisor.as_ref().and_then(WeakAddr::upgrade) {
+            supervisor.do_send(Shutdown { deadline: Duration::ZERO, closed: oneshot::channel().0 });
+        }
     }
 }
 

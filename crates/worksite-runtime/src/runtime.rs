@@ -58,7 +58,7 @@ pub const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
 /// A running house. Cheap to clone; all clones are the same house. It closes when the last clone is dropped, losing
 /// nothing that was accepted; [`Runtime::shutdown`] does so in order.
 #[derive(Clone)]
-pub struct Runtime(Arc<Handle>);
+pub struct Runtime(pub(crate) Arc<Handle>);
 
 pub(crate) struct Handle {
     pub(crate) house: Arc<House>,

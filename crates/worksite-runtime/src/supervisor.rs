@@ -96,6 +96,12 @@ impl Actor for Supervisor {
             self.start(person, ctx);
         }
     }
+
+    /// Also runs while a panic unwinds: nobody would deal with what is sent from now on.
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.house.directory.close();
+        self.house.persistence.do_send(Close);
+    }
 }
 
 impl Supervisor {}

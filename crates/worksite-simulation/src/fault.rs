@@ -1,9 +1,9 @@
 //! Faults own the bad days of a store: [`FaultyStore`] fails by a script, counted in commits.
 
-use worksite_model::{
-    Change, Cursor, DeadLetter, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId, Pruned, Recovered,
-    Retention, Revision, Roster, Store, StoreError, Tally, ThreadEntry, Timestamp, Verdict, Waiting,
-};
+use crate::hands::Hands;
+use crate::layer::{Layer, Layered};
+use std::time::Duration;
+use worksite_model::{Change, Store, StoreError, Timestamp, Verdict};
 
 /// What goes wrong, and at which commit, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,21 +12,33 @@ pub enum Fault {
     Full(u64, u64),
     /// Commits from this one to that one find the file locked.
     Busy(u64, u64),
+    /// So much time passes while this commit is written, and nobody does anything meanwhile.
+    Stall(u64, Duration),
     /// The process dies at this commit, before it is written.
     CrashBefore(u64),
     /// The process dies at this commit, after it is written and before anybody hears of it.
     CrashAfter(u64),
+    /// The process dies at this commit, when the first half of its changes is written.
+    Torn(u64),
     /// The sync fails at this commit, and the disk has it all the same; the store is poisoned.
     UnknownWritten(u64),
     /// The sync fails at this commit, and the disk does not have it; the store is poisoned.
     UnknownLost(u64),
+    /// The file is found damaged at this commit, which is not written; nor is any other until it is opened again.
+    Damaged(u64),
+    /// The writer crashes at this commit, before it is written, as from a mistake of ours.
+    Panic(u64),
 }
 
 /// A store with bad days.
-pub struct FaultyStore {
+pub type FaultyStore = Layered<Faults>;
+
+/// The script of a [`FaultyStore`].
+pub struct Faults {
     store: Box<dyn Store>,
-    faults: Vec<Fault>,
+    script: Vec<Fault>,
     commits: u64,
+    hands: Hands,
     /// After a crash or an unknown outcome nothing works any more.
     dead: bool,
 }
@@ -34,93 +46,77 @@ pub struct FaultyStore {
 impl FaultyStore {
     /// This store, with these faults.
     pub fn new(store: Box<dyn Store>, faults: Vec<Fault>) -> Self {
-        Self { store, faults, commits: 0, dead: false }
+        Self::in_time(store, faults, Hands::default())
     }
 
-    fn alive(&mut self) -> Result<&mut dyn Store, StoreError> {
-        if self.dead { Err(StoreError::Closed("it died".into())) } else { Ok(self.store.as_mut()) }
+    /// This store, with these faults; what stalls moves these hands.
+    pub fn in_time(store: Box<dyn Store>, script: Vec<Fault>, hands: Hands) -> Self {
+        Self(Faults { store, script, commits: 0, hands, dead: false })
     }
+}
 
+impl Faults {
     fn die(&mut self, error: StoreError) -> Result<Vec<Verdict>, StoreError> {
         self.dead = true;
         Err(error)
     }
+
+    fn killed(&mut self) -> Result<Vec<Verdict>, StoreError> {
+        self.die(StoreError::Closed("it died".into()))
+    }
+
+    fn strike(&mut self, fault: Fault, batch: &[Change], at: Timestamp) -> Option<Result<Vec<Verdict>, StoreError>> {
+        Some(match fault {
+            Fault::Full(..) => Err(StoreError::Full("no room".into())),
+            Fault::Busy(..) => Err(StoreError::Busy("locked".into())),
+            Fault::Stall(_, time) => {
+                self.hands.pass(time);
+                return None;
+            }
+            Fault::CrashBefore(_) => self.killed(),
+            Fault::CrashAfter(_) => self.store.commit(batch, at).and_then(|_| self.killed()),
+            Fault::Torn(_) => self.store.commit(&batch[..batch.len() / 2], at).and_then(|_| self.killed()),
+            Fault::UnknownWritten(_) => {
+                let written = self.store.commit(batch, at);
+                written.and_then(|_| self.die(StoreError::Unknown("sync failed".into())))
+            }
+            Fault::UnknownLost(_) => self.die(StoreError::Unknown("sync failed".into())),
+            Fault::Damaged(_) => self.die(StoreError::Corrupt("a page is damaged".into())),
+            Fault::Panic(commit) => panic!("the writer was told to crash at commit {commit}"),
+        })
+    }
 }
 
-impl Store for FaultyStore {
+impl Fault {
+    fn strikes(self, now: u64) -> bool {
+        match self {
+            Self::Full(from, to) | Self::Busy(from, to) => (from..=to).contains(&now),
+            Self::Stall(at, _)
+            | Self::CrashBefore(at)
+            | Self::CrashAfter(at)
+            | Self::Torn(at)
+            | Self::UnknownWritten(at)
+            | Self::UnknownLost(at)
+            | Self::Damaged(at)
+            | Self::Panic(at) => at == now,
+        }
+    }
+}
+
+impl Layer for Faults {
+    fn below(&mut self) -> Result<&mut dyn Store, StoreError> {
+        if self.dead { Err(StoreError::Closed("it died".into())) } else { Ok(self.store.as_mut()) }
+    }
+
     fn commit(&mut self, batch: &[Change], at: Timestamp) -> Result<Vec<Verdict>, StoreError> {
-        self.alive()?;
+        self.below()?;
         self.commits += 1;
-        let (now, faults) = (self.commits, self.faults.clone());
-        for fault in faults {
-            match fault {
-                Fault::Full(from, to) if (from..=to).contains(&now) => return Err(StoreError::Full("no room".into())),
-                Fault::Busy(from, to) if (from..=to).contains(&now) => return Err(StoreError::Busy("locked".into())),
-                Fault::CrashBefore(at) if at == now => return self.die(StoreError::Closed("it died".into())),
-                Fault::UnknownLost(at) if at == now => return self.die(StoreError::Unknown("sync failed".into())),
-                Fault::CrashAfter(commit) if commit == now => {
-                    self.store.commit(batch, at)?;
-                    return self.die(StoreError::Closed("it died".into()));
-                }
-                Fault::UnknownWritten(commit) if commit == now => {
-                    self.store.commit(batch, at)?;
-                    return self.die(StoreError::Unknown("sync failed".into()));
-                }
-                _ => {}
+        let (now, script) = (self.commits, self.script.clone());
+        for fault in script.into_iter().filter(|fault| fault.strikes(now)) {
+            if let Some(answer) = self.strike(fault, batch, at) {
+                return answer;
             }
         }
         self.store.commit(batch, at)
-    }
-
-    fn roster(&mut self) -> Result<Roster, StoreError> {
-        self.alive()?.roster()
-    }
-
-    fn last_id(&mut self) -> Result<EnvelopeId, StoreError> {
-        self.alive()?.last_id()
-    }
-
-    fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError> {
-        self.alive()?.waiting()
-    }
-
-    fn recover(&mut self, person: PersonId, at: Timestamp) -> Result<Recovered, StoreError> {
-        self.alive()?.recover(person, at)
-    }
-
-    fn state(&mut self, person: PersonId, routine: &str) -> Result<Option<Payload>, StoreError> {
-        self.alive()?.state(person, routine)
-    }
-
-    fn dead_letters(&mut self, after: EnvelopeId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        self.alive()?.dead_letters(after, limit)
-    }
-
-    fn paused(&mut self) -> Result<Vec<PersonId>, StoreError> {
-        self.alive()?.paused()
-    }
-
-    fn thread(&mut self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError> {
-        self.alive()?.thread(thread, after, limit)
-    }
-
-    fn revisions(&mut self, person: PersonId, routine: &str, limit: usize) -> Result<Vec<Revision>, StoreError> {
-        self.alive()?.revisions(person, routine, limit)
-    }
-
-    fn cursors(&mut self) -> Result<Vec<Cursor>, StoreError> {
-        self.alive()?.cursors()
-    }
-
-    fn facts(&mut self, interest: &Interest, after: FactOffset, limit: usize) -> Result<Vec<LoggedFact>, StoreError> {
-        self.alive()?.facts(interest, after, limit)
-    }
-
-    fn tally(&mut self) -> Result<Tally, StoreError> {
-        self.alive()?.tally()
-    }
-
-    fn prune(&mut self, retention: &Retention, at: Timestamp) -> Result<Pruned, StoreError> {
-        self.alive()?.prune(retention, at)
     }
 }

@@ -9,17 +9,31 @@ pub use memory::{MemoryDisk, MemoryStore};
 
 pub mod conformance;
 
+mod layer;
+pub use layer::{Layer, Layered};
+
+mod hands;
+pub use hands::Hands;
+
+mod weather;
+pub use weather::{Incident, Listener, Mishap, Weather};
+
 mod fault;
-pub use fault::{Fault, FaultyStore};
+pub use fault::{Fault, Faults, FaultyStore};
+
+mod power;
+pub use power::{Power, PowerDisk, PowerStore};
 
 mod trace;
-pub use trace::{Event, RecordingStore, Trace};
+pub use trace::{Event, Inventory, Recording, RecordingStore, Trace};
 
 mod laws;
 pub use laws::{Broken, LAWS, Law, Laws, recovery_equals_life};
 
 mod scenario;
 pub use scenario::{Letter, Letters, Scenario, Step};
+
+mod play;
 
 mod world;
 pub use world::{Ending, Remembered, World};

@@ -60,6 +60,12 @@ impl MemoryDisk {
         Self(Arc::new(Mutex::new(self.contents().clone())))
     }
 
+    /// Makes the contents those of another disk.
+    pub(crate) fn revert(&self, to: &Self) {
+        let contents = to.contents().clone();
+        *self.contents() = contents;
+    }
+
     /// What was written by names, in order.
     pub fn writes(&self) -> Vec<NamedWrite> {
         self.contents().writes.clone()

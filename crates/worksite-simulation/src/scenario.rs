@@ -30,6 +30,8 @@ pub enum Step {
     SendTogether(Vec<Draft>),
     /// So much time passes.
     Wait(Duration),
+    /// Everybody gets done with what can be done now.
+    Rest,
     /// Everybody gets done.
     Quiesce,
     /// This person's worker crashes, as from a mistake of ours.

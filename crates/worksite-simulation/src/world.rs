@@ -1,25 +1,33 @@
-//! A world owns one thread, one paused clock and one seed: it plays a scenario on a store, life after life, and the same
-//! seed gives the same trace.
+//! A world owns one thread, one virtual clock and one seed: it plays a scenario on a store, life after life, in all
+//! weathers, while the laws watch every step; and the same seed gives the same trace.
 
-use crate::fault::{Fault, FaultyStore};
+use crate::fault::FaultyStore;
+use crate::hands::Hands;
 use crate::laws::{Broken, Law, Laws};
-use crate::scenario::{Clerk, Letters, Scenario, SlowClerk, Step};
-use crate::trace::{Event, RecordingStore, Trace};
+use crate::play::play;
+use crate::scenario::{Clerk, Scenario, SlowClerk};
+use crate::trace::{Event, Inventory, RecordingStore, Trace};
+use crate::weather::{Incident, Listener, Mishap, Weather};
 use std::collections::BTreeMap;
-use worksite_model::{Limits, Person, PersonId, Store, Tally, Timestamp};
-use worksite_runtime::{Clock, DeskError, Runtime, SendError, Told};
+use std::time::Duration;
+use worksite_model::{Interest, InboxPolicy, Limits, Store, Timestamp};
+use worksite_runtime::{Runtime, SubscriptionOptions, Told};
 
 /// When every world begins: 2026-01-01T00:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_seconds(1_767_225_600);
 
-/// A simulated house: its seed, its limits, and what has happened in it.
+/// What stands between the house and its disk.
+type Between = Box<dyn Fn(Box<dyn Store>) -> Box<dyn Store>>;
+
+/// A simulated house: its seed, its limits, its time, and what has happened in it.
 pub struct World {
     seed: u64,
     limits: Limits,
+    policy: InboxPolicy,
+    /// When the next life begins.
+    now: Timestamp,
     trace: Trace,
-    laws: Laws,
-    /// How many events the laws have seen.
-    watched: usize,
+    between: Option<Between>,
 }
 
 /// How a life ended.
@@ -48,8 +56,28 @@ impl World {
 
     /// A world with other limits.
     pub fn with_limits(seed: u64, limits: Limits) -> Self {
-        let laws = Laws::new(limits.clone());
-        Self { seed, limits, trace: Trace::default(), laws, watched: 0 }
+        Self::with_inboxes(seed, InboxPolicy::of(&limits), limits)
+    }
+
+    /// A world in which everybody's inbox has this policy.
+    pub fn with_inboxes(seed: u64, policy: InboxPolicy, limits: Limits) -> Self {
+        let trace = Trace::watched(Laws::of_inboxes(&policy, &limits));
+        Self { seed, limits, policy, now: START, trace, between: None }
+    }
+
+    /// Puts something between the house and what the laws take for the disk: a store that does not do what it says, to see
+    /// whether a law notices.
+    #[must_use]
+    pub fn between(mut self, store: impl Fn(Box<dyn Store>) -> Box<dyn Store> + 'static) -> Self {
+        self.between = Some(Box::new(store));
+        self
+    }
+
+    /// Lets the house be built with these limits instead of those that the laws know.
+    #[must_use]
+    pub fn deceived(mut self, limits: Limits) -> Self {
+        (self.policy, self.limits) = (InboxPolicy::of(&limits), limits);
+        self
     }
 
     /// What has happened.
@@ -57,59 +85,82 @@ impl World {
         &self.trace
     }
 
-    /// One life: plays the scenario from its beginning on this store, with these faults. What was done in an earlier
-    /// life is not done again, since every draft has a key.
+    /// One life: plays the scenario from its beginning on this store, in this weather. What was done in an earlier life
+    /// is not done again, since every draft has a key.
     ///
     /// # Errors
     /// [`Broken`] names the first law that did not hold.
-    pub fn live(&mut self, scenario: &Scenario, store: Box<dyn Store>, faults: Vec<Fault>) -> Result<Ending, Broken> {
-        self.trace.push(Event::Life);
+    pub fn live(
+        &mut self,
+        scenario: &Scenario,
+        mut store: Box<dyn Store>,
+        weather: impl Into<Weather>,
+    ) -> Result<Ending, Broken> {
+        let weather = weather.into();
+        let Ok(inventory) = Inventory::of(store.as_mut(), weather.forgets) else { return Ok(Ending::StoreDied) };
+        self.trace.push(Event::Opened(inventory));
         let time = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let time = time.expect("the machine can give a world its clock");
+        let house = tokio::task::LocalSet::new();
+        let (ending, now) = house.block_on(&time, self.life(scenario, store, weather));
+        // Whoever is still there dies with the process, without a word.
+        drop(house);
+        self.now = now;
+        self.trace.broken().map_or(Ok(ending), Err)
+    }
+
+    async fn life(&self, scenario: &Scenario, store: Box<dyn Store>, weather: Weather) -> (Ending, Timestamp) {
+        let (trace, hands) = (self.trace.clone(), Hands::default());
+        let clock = hands.clock(self.now);
         // The trace sees what the disk sees, which is more than the house hears of when it dies in between.
-        let recording = Box::new(RecordingStore::new(store, self.trace.clone()));
-        let recording = Box::new(FaultyStore::new(recording, faults));
-        let (seed, limits, trace) = (self.seed, self.limits.clone(), self.trace.clone());
-        let ending = tokio::task::LocalSet::new().block_on(&time, async move {
-            let builder = Runtime::builder().routine(Clerk(trace.clone())).async_routine(SlowClerk(trace.clone()));
-            let builder = builder.seed(seed).limits(limits).clock(Clock::tokio(START));
-            let Ok(runtime) = builder.start_local(recording).await else { return Ending::StoreDied };
-            let told = listen(&runtime, trace.clone());
-            let ending = play(&runtime, scenario, &trace).await;
+        let mut store: Box<dyn Store> = Box::new(RecordingStore::new(store, trace.clone()));
+        if let Some(between) = &self.between {
+            store = between(store);
+        }
+        let store = Box::new(FaultyStore::in_time(store, weather.faults, hands.clone()));
+        let policy = self.policy;
+        let builder = Runtime::builder().routine(Clerk(trace.clone())).async_routine(SlowClerk(trace.clone()));
+        let builder = builder.seed(self.seed).limits(self.limits.clone()).inboxes(move |_| policy).clock(clock.clone());
+        let begun = trace.len();
+        let Ok(runtime) = builder.start_local(store).await else { return (Ending::StoreDied, clock.now()) };
+        let told = listen(&runtime, trace.clone());
+        for (number, listener) in weather.listeners.into_iter().enumerate() {
+            listen_badly(&runtime, number, listener, trace.clone());
+        }
+        let lived = async {
+            let remembered = play(&runtime, scenario, &trace).await;
             runtime.shutdown().await;
             // Only after the house has closed is everything told that was committed.
             let _heard = told.await;
-            ending.map_or(Ending::StoreDied, Ending::Finished)
-        });
-        self.watch()?;
-        Ok(ending)
+            if remembered.is_some() {
+                trace.push(Event::Closed);
+            }
+            remembered.map_or(Ending::StoreDied, Ending::Finished)
+        };
+        let ending = tokio::select! {
+            biased;
+            () = suffer(&runtime, weather.incidents, begun, &trace, &hands) => Ending::StoreDied,
+            ending = lived => ending,
+        };
+        (ending, clock.now())
     }
 
-    /// Lives until the scenario is finished: `store` opens what the last life left, and names the faults of the next.
+    /// Lives until the scenario is finished: `store` opens what the last life left, and names the weather of the next.
     ///
     /// # Errors
     /// [`Broken`] names the first law that did not hold.
-    pub fn lives(
+    pub fn lives<W: Into<Weather>>(
         &mut self,
         scenario: &Scenario,
-        mut store: impl FnMut(usize) -> (Box<dyn Store>, Vec<Fault>),
+        mut store: impl FnMut(usize) -> (Box<dyn Store>, W),
     ) -> Result<Remembered, Broken> {
         for life in 0..LIVES_MAX {
-            let (store, faults) = store(life);
-            if let Ending::Finished(remembered) = self.live(scenario, store, faults)? {
+            let (store, weather) = store(life);
+            if let Ending::Finished(remembered) = self.live(scenario, store, weather)? {
                 return Ok(remembered);
             }
         }
         Err(Broken { law: Law::RecoveryEqualsLife, how: format!("it was not finished after {LIVES_MAX} lives") })
-    }
-
-    fn watch(&mut self) -> Result<(), Broken> {
-        let events = self.trace.events();
-        for event in &events[self.watched..] {
-            self.laws.observe(event)?;
-        }
-        self.watched = events.len();
-        Ok(())
     }
 }
 
@@ -127,98 +178,39 @@ fn listen(runtime: &Runtime, trace: Trace) -> tokio::task::JoinHandle<()> {
     })
 }
 
-/// Plays all steps; nothing when the store died on the way.
-async fn play(runtime: &Runtime, scenario: &Scenario, trace: &Trace) -> Option<Remembered> {
-    for step in &scenario.steps {
-        play_step(runtime, step, trace).await?;
-    }
-    remember(runtime).await.ok()
+/// Subscribes as somebody who does not keep up, never listens, or goes away.
+fn listen_badly(runtime: &Runtime, listener: usize, how: Listener, trace: Trace) {
+    let (facts_max, time, facts) = match how {
+        Listener::Slow { facts_max, time } => (facts_max, time, usize::MAX),
+        Listener::Dead => (1, Duration::from_secs(u64::from(u32::MAX)), usize::MAX),
+        Listener::Gone(facts) => (usize::MAX, Duration::ZERO, facts),
+    };
+    let options = SubscriptionOptions { facts_max, ..runtime.subscription(Interest::everything()) };
+    let mut subscription = runtime.subscribe_to(options);
+    tokio::task::spawn_local(async move {
+        for _ in 0..facts {
+            tokio::time::sleep(time).await;
+            trace.push(match subscription.next().await {
+                Some(Told::Fact(fact)) => Event::Overheard { listener, fact },
+                Some(Told::Lagged(facts)) => Event::Missed { listener, facts },
+                None => return,
+            });
+        }
+    });
 }
 
-async fn play_step(runtime: &Runtime, step: &Step, trace: &Trace) -> Option<()> {
-    match step {
-        Step::Sync(people) => {
-            let wanted: Vec<_> = people.iter().copied().map(PersonId).collect();
-            let people = || people.iter().map(|id| Person::new(*id, format!("person {id}")));
-            again(|| runtime.sync(people())).await?;
-            let active = runtime.roster().people().map(|person| person.id).collect();
-            trace.push(Event::Synced { wanted, active, awake: runtime.awake() });
-        }
-        Step::Send(drafts) => {
-            // All are on their way before the first answer is waited for.
-            let sent: Vec<_> = drafts.iter().map(|draft| runtime.send(draft.clone())).collect();
-            for (sent, draft) in sent.into_iter().zip(drafts) {
-                let receipt = match sent.await {
-                    Ok(receipt) => receipt,
-                    Err(error) if is_fatal(&error) => return None,
-                    Err(_) => again(|| runtime.send(draft.clone())).await?,
-                };
-                trace.push(Event::Receipt(receipt.id));
-            }
-        }
-        Step::SendTogether(drafts) => {
-            for receipt in again(|| runtime.send_all(drafts.clone())).await? {
-                trace.push(Event::Receipt(receipt.id));
-            }
-        }
-        Step::Wait(time) => tokio::time::sleep(*time).await,
-        Step::Quiesce => return quiesce(runtime, trace).await,
-        Step::CrashWorker(person) => runtime.crash_worker(*person),
-        Step::Pause(person) => until_done(|| runtime.pause(*person)).await?,
-        Step::Resume(person) => until_done(|| runtime.resume(*person)).await?,
-    }
-    Some(())
-}
-
-/// Does what the error's advice says: the same again later, unless the store is gone.
-async fn again<T, F: Future<Output = Result<T, SendError>>>(mut ask: impl FnMut() -> F) -> Option<T> {
-    loop {
-        match ask().await {
-            Ok(done) => return Some(done),
-            Err(error) if is_fatal(&error) => return None,
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
+/// Lets everything happen that is to happen; returns when the process is to die.
+async fn suffer(runtime: &Runtime, incidents: Vec<Incident>, begun: usize, trace: &Trace, hands: &Hands) {
+    for Incident { after, mishap } in incidents {
+        trace.reaches(begun + after).await;
+        trace.push(Event::Mishap(mishap));
+        match mishap {
+            Mishap::CrashWorker(person) => runtime.crash_worker(person),
+            Mishap::CrashSupervisor => runtime.crash_supervisor(),
+            Mishap::CrashBroadcast => runtime.crash_broadcast(),
+            Mishap::Jump(seconds) => hands.jump(seconds),
+            Mishap::Kill => return,
         }
     }
-}
-
-/// The same for what is asked of a desk.
-async fn until_done<F: Future<Output = Result<(), DeskError>>>(mut ask: impl FnMut() -> F) -> Option<()> {
-    loop {
-        match ask().await {
-            Ok(()) => return Some(()),
-            Err(error) if error.advice() != worksite_model::Advice::RetryLater => return None,
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
-        }
-    }
-}
-
-fn is_fatal(error: &SendError) -> bool {
-    error.advice() != worksite_model::Advice::RetryLater
-}
-
-/// Waits for all mail; a dead store would keep it waiting for ever, so the store is asked now and then.
-async fn quiesce(runtime: &Runtime, trace: &Trace) -> Option<()> {
-    for _minute in 0..MINUTES_TO_REST_MAX {
-        match tokio::time::timeout(std::time::Duration::from_secs(60), runtime.quiesce()).await {
-            Ok(quiet) => return quiet.ok(),
-            Err(_elapsed) => drop(runtime.tally().await.ok()?),
-        }
-    }
-    panic!("mail waits, and nobody takes it: a wake-up was lost\n{trace}")
-}
-
-/// No scenario has anything to wait for that takes longer, in virtual time.
-const MINUTES_TO_REST_MAX: usize = 600;
-
-async fn remember(runtime: &Runtime) -> Result<Remembered, DeskError> {
-    let mut remembered = Remembered::default();
-    for person in runtime.roster().people() {
-        for clerk in ["clerk", "slow clerk"] {
-            let letters = runtime.state::<Letters>(person.id, clerk).await?.unwrap_or_default();
-            remembered.noted.insert((person.id.0, clerk), letters.noted);
-        }
-    }
-    let tally: Tally = runtime.tally().await?;
-    remembered.buried = tally.buried;
-    Ok(remembered)
+    std::future::pending().await
 }

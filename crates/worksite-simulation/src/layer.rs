@@ -1,0 +1,95 @@
+//! Layers own what a store does otherwise: a [`Layer`] says that, and [`Layered`] hands everything else to the store below.
+
+use worksite_model::{
+    Change, Cursor, DeadLetter, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId, Pruned, Recovered,
+    Retention, Revision, Roster, Store, StoreError, Tally, ThreadEntry, Timestamp, Verdict, Waiting,
+};
+
+/// What a store does otherwise than the one below it.
+pub trait Layer: Send {
+    /// The store below.
+    ///
+    /// # Errors
+    /// When this layer answers nothing any more.
+    fn below(&mut self) -> Result<&mut dyn Store, StoreError>;
+
+    /// [`Store::commit`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn commit(&mut self, batch: &[Change], at: Timestamp) -> Result<Vec<Verdict>, StoreError> {
+        self.below()?.commit(batch, at)
+    }
+
+    /// [`Store::recover`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn recover(&mut self, person: PersonId, at: Timestamp) -> Result<Recovered, StoreError> {
+        self.below()?.recover(person, at)
+    }
+}
+
+/// A store that does what its layer says.
+pub struct Layered<L>(pub(crate) L);
+
+impl<L: Layer> Layered<L> {
+    /// The store that this layer makes of the one below it.
+    pub fn of(layer: L) -> Self {
+        Self(layer)
+    }
+}
+
+impl<L: Layer> Store for Layered<L> {
+    fn commit(&mut self, batch: &[Change], at: Timestamp) -> Result<Vec<Verdict>, StoreError> {
+        self.0.commit(batch, at)
+    }
+
+    fn recover(&mut self, person: PersonId, at: Timestamp) -> Result<Recovered, StoreError> {
+        self.0.recover(person, at)
+    }
+
+    fn roster(&mut self) -> Result<Roster, StoreError> {
+        self.0.below()?.roster()
+    }
+
+    fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError> {
+        self.0.below()?.waiting()
+    }
+
+    fn state(&mut self, person: PersonId, routine: &str) -> Result<Option<Payload>, StoreError> {
+        self.0.below()?.state(person, routine)
+    }
+
+    fn dead_letters(&mut self, after: EnvelopeId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        self.0.below()?.dead_letters(after, limit)
+    }
+
+    fn paused(&mut self) -> Result<Vec<PersonId>, StoreError> {
+        self.0.below()?.paused()
+    }
+
+    fn thread(&mut self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError> {
+        self.0.below()?.thread(thread, after, limit)
+    }
+
+    fn revisions(&mut self, person: PersonId, routine: &str, limit: usize) -> Result<Vec<Revision>, StoreError> {
+        self.0.below()?.revisions(person, routine, limit)
+    }
+
+    fn cursors(&mut self) -> Result<Vec<Cursor>, StoreError> {
+        self.0.below()?.cursors()
+    }
+
+    fn facts(&mut self, interest: &Interest, after: FactOffset, limit: usize) -> Result<Vec<LoggedFact>, StoreError> {
+        self.0.below()?.facts(interest, after, limit)
+    }
+
+    fn tally(&mut self) -> Result<Tally, StoreError> {
+        self.0.below()?.tally()
+    }
+
+    fn prune(&mut self, retention: &Retention, at: Timestamp) -> Result<Pruned, StoreError> {
+        self.0.below()?.prune(retention, at)
+    }
+}
