@@ -1,9 +1,13 @@
 //! The laws under seeds, scenarios and faults; a crash at every commit; the same seed twice.
 //!
-//! A failing seed is printed as the command that repeats it. `WORKSITE_SEED` plays one seed; `cargo test --test simulation
-//! -- --ignored` plays thousands.
+//! A failing seed is printed as the command that repeats it. `WORKSITE_SEED` plays one seed; `cargo test --release --test
+//! simulation soak -- --ignored --nocapture` plays thousands.
 
 mod operations;
+mod planted;
+mod power;
+mod soak;
+mod weather;
 mod wounds;
 
 use std::path::Path;
@@ -74,7 +78,7 @@ fn played(seed: u64, scenario: &Scenario, faults: &[Fault]) -> (Remembered, Worl
 }
 
 fn lives(world: &World) -> usize {
-    world.trace().events().iter().filter(|event| matches!(event, worksite_simulation::Event::Life)).count()
+    world.trace().events().iter().filter(|event| matches!(event, worksite_simulation::Event::Opened(_))).count()
 }
 
 #[test]
@@ -187,19 +191,4 @@ fn inboxes_stay_within_their_bounds_under_pressure() {
     let (mut world, disk) = (World::with_limits(3, limits), MemoryDisk::default());
     let remembered = world.lives(&scenario, |_| memory(&disk, vec![])).unwrap();
     assert_eq!(remembered.noted.values().map(std::collections::BTreeMap::len).sum::<usize>(), 40);
-}
-
-#[test]
-#[ignore = "plays thousands of seeds: cargo test --release --test simulation -- --ignored"]
-fn soak() {
-    for seed in seeds(3_000) {
-        let scenario = Scenario::generate(seed, 20);
-        let (unbroken, world) = played(seed, &scenario, &[]);
-        let commits = world.trace().events().len() as u64 / 4;
-        let at = 1 + worksite_model::chance(seed, &[99]) % commits.max(1);
-        for fault in [Fault::CrashBefore(at), Fault::CrashAfter(at), Fault::UnknownWritten(at), Fault::Full(at, at + 5)]
-        {
-            assert_eq!(played(seed, &scenario, &[fault]).0, unbroken, "seed {seed}, {fault:?}");
-        }
-    }
 }

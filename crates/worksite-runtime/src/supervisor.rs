@@ -13,7 +13,7 @@ mod report;
 mod start;
 
 use crate::parking::Parking;
-use crate::persistence::AskAnswer;
+use crate::persistence::{AskAnswer, Close};
 use crate::runtime::House;
 use actix::prelude::*;
 use leaving::Leaving;

@@ -5,9 +5,7 @@ use crate::trace::{Event, Inventory};
 use crate::weather::Mishap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use worksite_model::{
-    Committed, EnvelopeId, Fact, InboxPolicy, Limits, Overflow, PersonId, Priority, Tally, Waiting,
-};
+use worksite_model::{Committed, EnvelopeId, Fact, InboxPolicy, Limits, Overflow, PersonId, Priority, Tally, Waiting};
 
 /// A law of the house. `docs/laws.md` says why each is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

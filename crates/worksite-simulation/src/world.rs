@@ -10,7 +10,7 @@ use crate::trace::{Event, Inventory, RecordingStore, Trace};
 use crate::weather::{Incident, Listener, Mishap, Weather};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use worksite_model::{Interest, InboxPolicy, Limits, Store, Timestamp};
+use worksite_model::{InboxPolicy, Interest, Limits, Store, Timestamp};
 use worksite_runtime::{Runtime, SubscriptionOptions, Told};
 
 /// When every world begins: 2026-01-01T00:00:00Z.
@@ -78,6 +78,11 @@ impl World {
     pub fn deceived(mut self, limits: Limits) -> Self {
         (self.policy, self.limits) = (InboxPolicy::of(&limits), limits);
         self
+    }
+
+    /// What time it is: when the next life begins.
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// What has happened.
