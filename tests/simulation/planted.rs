@@ -72,6 +72,8 @@ impl Layer for Mistaken {
         let mut batch = batch.to_vec();
         match self.mistake {
             Mistake::ReordersBatch => {
+                // Numbered drafts would be refused, and nothing would be told.
+                batch.iter_mut().for_each(|change| change.numbering = None);
                 batch.reverse();
                 let mut verdicts = self.store.commit(&batch, at)?;
                 verdicts.reverse();

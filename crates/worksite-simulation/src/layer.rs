@@ -53,6 +53,10 @@ impl<L: Layer> Store for Layered<L> {
         self.0.below()?.roster()
     }
 
+    fn last_id(&mut self) -> Result<EnvelopeId, StoreError> {
+        self.0.below()?.last_id()
+    }
+
     fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError> {
         self.0.below()?.waiting()
     }

@@ -96,14 +96,13 @@ impl Inventory {
     /// [`StoreError`] when it cannot be read.
     pub fn of(store: &mut dyn Store, forgets: bool) -> Result<Self, StoreError> {
         let roster = store.roster()?.people().map(|person| person.id).collect();
-        let (mut ids, mut last) = (Vec::new(), store.recover(PersonId(0), Timestamp::default())?.watermark);
+        let mut ids = Vec::new();
         for waiting in store.waiting()? {
             let recovered = store.recover(waiting.person, Timestamp::default())?;
             ids.extend(recovered.waiting.iter().map(|waiting| waiting.delivery.id()));
-            last = last.max(recovered.watermark);
         }
         ids.sort_unstable();
-        Ok(Self { roster, waiting: ids, last, tally: store.tally()?, forgets })
+        Ok(Self { roster, waiting: ids, last: store.last_id()?, tally: store.tally()?, forgets })
     }
 }
 
