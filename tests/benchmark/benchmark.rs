@@ -23,6 +23,7 @@ mod recovery;
 mod roster;
 mod soak;
 mod table;
+mod ticks;
 mod volatile;
 
 use table::{Row, Table};
@@ -51,6 +52,13 @@ const LINES: &[(&str, Measure)] = &[
     ("effectum-batch-full", |effort| effectum::in_batches(effort, SyncMode::Full)),
     ("apalis-2k", apalis::line),
     ("volatile", |effort| volatile::line(effort).into()),
+    ("ticks-volatile-1k", |effort| ticks::volatile(effort, 1_000).into()),
+    ("ticks-volatile-10k", |effort| ticks::volatile(effort, 10_000).into()),
+    ("ticks-volatile-100k", |effort| ticks::volatile(effort, 100_000).into()),
+    ("ticks-durable-1k", |effort| ticks::durable(effort, 1_000).into()),
+    ("ticks-durable-10k", |effort| ticks::durable(effort, 10_000).into()),
+    ("ticks-durable-100k", |effort| ticks::durable(effort, 100_000).into()),
+    ("ticks-durable-rate", |effort| ticks::durable_rate(effort).into()),
     ("kameo", |effort| kameo::line(effort).into()),
     ("ractor", |effort| ractor::line(effort).into()),
     ("broadcast-1000", |effort| broadcast::line(effort).into()),

@@ -7,6 +7,7 @@ mod operations;
 mod planted;
 mod power;
 mod soak;
+mod ticks;
 mod weather;
 mod wounds;
 

@@ -8,6 +8,7 @@
 
 mod by_hand;
 mod depart;
+mod due;
 mod perform;
 mod tidy;
 mod updates;

@@ -37,3 +37,6 @@ mod play;
 
 mod world;
 pub use world::{Ending, Remembered, World};
+
+mod tick;
+pub use tick::{Beat, Chances, Ticks};

@@ -36,6 +36,15 @@ impl Directory {
         roused.collect()
     }
 
+    /// The workers that hold mail which nobody takes now, in order of ids.
+    pub(crate) fn asleep(&self) -> Vec<Addr<Worker>> {
+        let desks = self.read();
+        let asleep = desks.iter().filter(|(_, desk)| desk.sleeping.load(Ordering::Acquire) > 0);
+        let mut asleep: Vec<_> = asleep.filter_map(|(person, desk)| Some((*person, desk.address.clone()?))).collect();
+        asleep.sort_by_key(|(person, _)| *person);
+        asleep.into_iter().map(|(_, address)| address).collect()
+    }
+
     /// What this person's worker has said of its sleeping mail holds no more; it is to look again.
     pub(crate) fn rouse_one(&self, person: PersonId) {
         if let Some(desk) = self.read().get(&person) {
