@@ -108,6 +108,18 @@ fn only_the_clock_reads_the_clock() {
 }
 
 #[test]
+fn no_map_with_a_random_order_in_the_rooms_of_a_world() {
+    let maps = |line: &str| ["HashMap", "HashSet", "RandomState"].iter().any(|name| line.contains(name));
+    let rooms = ["worksite-model/", "worksite-runtime/", "worksite-simulation/"];
+    // The map of ids has a hasher of its own, which is the same in every process.
+    let random = offenders(|name, text| {
+        rooms.iter().any(|room| name.starts_with(room)) && !name.ends_with("/id_map.rs") && code(text).any(maps)
+    });
+    assert_eq!(random, Vec::<String>::new());
+    assert!(maps("use std::collections::HashMap;"));
+}
+
+#[test]
 fn nothing_from_outside_can_make_the_product_unwrap() {
     let unwraps = |line: &str| line.contains(".unwrap()") || line.contains(".expect(");
     let simulated = |name: &str| name.starts_with("worksite-simulation/");

@@ -7,9 +7,7 @@ use worksite_model::{
     Draft, Durable, Ended, Outcome, Person, PersonId, Priority, RetryPolicy, Routine, Store, Timestamp, Turn,
 };
 use worksite_runtime::{Builder, Runtime};
-use worksite_simulation::{
-    Beat, Chances, Fault, FaultyStore, MemoryDisk, MemoryStore, RecordingStore, Ticks, Trace,
-};
+use worksite_simulation::{Beat, Chances, Fault, FaultyStore, MemoryDisk, MemoryStore, RecordingStore, Ticks, Trace};
 use worksite_store::{SqliteOptions, SqliteStore, SyncMode};
 
 const START: Timestamp = Timestamp::from_seconds(1_767_225_600);
@@ -60,7 +58,8 @@ impl Routine for Gossip {
             return Ok(Outcome::Retry("what was that?".into()));
         }
         for (to, lane, later) in calls {
-            let draft = Draft::to(to as i64, &Rumour(worth.wrapping_mul(17) ^ to))?.priority(Priority::ALL[lane as usize]);
+            let draft =
+                Draft::to(to as i64, &Rumour(worth.wrapping_mul(17) ^ to))?.priority(Priority::ALL[lane as usize]);
             self.beat.send(turn, draft, if later == 0 { 7 } else { 1 });
         }
         Ok(Outcome::Done)
