@@ -65,6 +65,14 @@ pub trait Routine: Send + Sync + 'static {
     fn keep_states(&self) -> Option<KeepStates> {
         None
     }
+
+    /// Whether it is a function of its state, its message and the turn and of nothing else, and does nothing else. Then it
+    /// may *run ahead of the disk*: take a message while that is being written. All that comes of the turn is written
+    /// with the message or after it and told after that, as ever; but a turn may have run that a crash, or a full disk,
+    /// has undone. A routine that prints, counts on the side or calls anybody is not pure.
+    fn is_pure(&self) -> bool {
+        false
+    }
 }
 
 /// An asynchronous routine: one that waits for the outside world (a service, a model, a file). It is given only
@@ -215,6 +223,10 @@ pub trait AnyRoutine: Send + Sync {
     fn message_type(&self) -> &'static str;
     /// Whether it waits for the outside: then it is given one delivery at a time.
     fn is_async(&self) -> bool;
+    /// [`Routine::is_pure`].
+    fn is_pure(&self) -> bool {
+        false
+    }
     /// [`Routine::retry`].
     fn retry(&self) -> RetryPolicy;
     /// [`Routine::time_max`].
@@ -247,6 +259,9 @@ impl<R: Routine> AnyRoutine for Synchronous<R> {
     }
     fn is_async(&self) -> bool {
         false
+    }
+    fn is_pure(&self) -> bool {
+        self.0.is_pure()
     }
     fn retry(&self) -> RetryPolicy {
         self.0.retry()

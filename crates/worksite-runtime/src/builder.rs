@@ -11,7 +11,7 @@ use crate::runtime::{Handle, House, Thread};
 use crate::supervisor::Supervisor;
 use crate::{Clock, Runtime, StartError};
 use actix::prelude::*;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::oneshot;
 use worksite_model::{AsyncRoutine, InboxPolicy, Limits, Person, Registry, RegistryError, Retention, Routine, Store};
 
@@ -195,10 +195,12 @@ impl Builder {
             counters,
             intake,
             persistence: persistence.clone(),
+            supervisor: OnceLock::new(),
         });
         let hub = Arc::new(Hub::default());
         let broadcast = Broadcast::new(hub.clone()).start();
         let supervisor = Supervisor::new(house.clone()).start();
+        let _first = house.supervisor.set(supervisor.downgrade());
         persistence.do_send(Listen { supervisor: supervisor.downgrade(), broadcast: broadcast.downgrade() });
         Ok(Handle { house, supervisor, hub, broadcast: Mutex::new(Some(broadcast)), thread: Mutex::new(None) })
     }

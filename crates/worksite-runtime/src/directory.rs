@@ -49,6 +49,8 @@ struct Desk {
     stuck: AtomicBool,
     /// Changes whose senders wait for room.
     parked: AtomicUsize,
+    /// Drafts that are being written and come to the worker afterwards. Nothing may overtake them.
+    corridor: AtomicUsize,
     /// When it last had something to do, in sweeps.
     used: AtomicU64,
     /// How the worker stands; made when somebody first looks, or it has something to say.
@@ -70,6 +72,7 @@ impl Desk {
             sleeping: AtomicUsize::new(0),
             stuck: AtomicBool::new(false),
             parked: AtomicUsize::new(0),
+            corridor: AtomicUsize::new(0),
             used: AtomicU64::new(0),
             tenure: OnceLock::new(),
         }

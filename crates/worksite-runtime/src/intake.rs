@@ -1,9 +1,13 @@
 //! The intake owns what waits for the writer: changes in the order in which they were handed over, and the ids that
 //! their drafts get. It is shared by everybody who proposes; the writer takes all of it at once.
+//!
+//! **Ahead of the disk.** A draft for a pure routine goes to its worker from here, while it is being written (ruling 6). What
+//! the worker makes of it comes back here, behind it, and mostly into the same group: then the envelope is never written. If
+//! it is not accepted after all, the worker is told, and what it made of it is refused, because that envelope does not wait.
 
 use crate::persistence::Answer;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use worksite_model::{Change, EnvelopeId, Numbering, Timestamp};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use worksite_model::{Change, Draft, Envelope, EnvelopeId, Numbering, Timestamp};
 
 /// Changes that wait for the writer.
 pub(crate) struct Intake(Mutex<Line>);
@@ -11,7 +15,9 @@ pub(crate) struct Intake(Mutex<Line>);
 /// What has queued behind the last commit. Changes and answers apart, because the store is given the changes alone.
 struct Line {
     changes: Vec<Change>,
-    answers: Vec<Answer>,
+    answers: Vec<Handed>,
+    /// Envelopes that go to their workers while they are being written.
+    ahead: Vec<Arc<Envelope>>,
     /// The id of the last draft that was taken in.
     last: i64,
     /// When that was.
@@ -20,34 +26,70 @@ struct Line {
     closed: bool,
 }
 
+/// Who waits for a change, and whether its drafts have gone ahead to their workers.
+pub(crate) struct Handed {
+    pub(crate) answer: Answer,
+    pub(crate) ahead: bool,
+}
+
+/// Who is to be told that something waits at the intake.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wake {
+    pub(crate) writer: bool,
+    pub(crate) supervisor: bool,
+}
+
 impl Intake {
     /// An intake whose first id comes after this one.
     pub(crate) fn new(last: EnvelopeId) -> Self {
-        let (changes, answers) = (Vec::new(), Vec::new());
+        let (changes, answers, ahead) = (Vec::new(), Vec::new(), Vec::new());
         let last_at = Timestamp::from_micros(i64::MIN);
-        Self(Mutex::new(Line { changes, answers, last: last.0, last_at, closed: false }))
+        Self(Mutex::new(Line { changes, answers, ahead, last: last.0, last_at, closed: false }))
     }
 
-    /// Takes a change in, and numbers its drafts. Says whether the writer is to be told that something waits. Once the
-    /// writer has gone the answer is dropped, which is an answer too.
-    pub(crate) fn push(&self, mut change: Change, answer: Answer, now: Timestamp) -> bool {
+    /// Takes a change in, numbers its drafts, and asks `goes_ahead` whether they go to their workers at once: in the order
+    /// of ids, because nobody else is let in meanwhile. Says who is to be told. Once the writer has gone the answer is
+    /// dropped, which is an answer too.
+    pub(crate) fn push(
+        &self,
+        mut change: Change,
+        answer: Answer,
+        now: Timestamp,
+        goes_ahead: impl FnOnce(&[Draft]) -> bool,
+    ) -> Wake {
         let mut line = self.line();
         if line.closed {
-            return false;
+            return Wake::default();
         }
+        let mut wake = Wake { writer: line.changes.is_empty(), supervisor: false };
+        let mut ahead = false;
         if !change.drafts.is_empty() {
             // Moments of acceptance never go back: the order of ids is theirs.
             line.last_at = line.last_at.max(now);
-            change.numbering = Some(Numbering { first: EnvelopeId(line.last + 1), at: line.last_at });
+            let numbering = Numbering { first: EnvelopeId(line.last + 1), at: line.last_at };
+            change.numbering = Some(numbering);
             line.last += change.drafts.len() as i64;
+            ahead = goes_ahead(&change.drafts);
+            if ahead {
+                wake.supervisor = line.ahead.is_empty();
+                line.ahead.extend(change.drafts.iter().enumerate().map(|(place, draft)| {
+                    let (id, accepted_at) = (numbering.id(place), numbering.at);
+                    Arc::new(Envelope { id, accepted_at, draft: draft.clone() })
+                }));
+            }
         }
         line.changes.push(change);
-        line.answers.push(answer);
-        line.changes.len() == 1
+        line.answers.push(Handed { answer, ahead });
+        wake
+    }
+
+    /// Takes the envelopes that go to their workers while they are being written, in order of ids.
+    pub(crate) fn take_ahead(&self) -> Vec<Arc<Envelope>> {
+        std::mem::take(&mut self.line().ahead)
     }
 
     /// Takes all that waits, in order.
-    pub(crate) fn take(&self) -> (Vec<Change>, Vec<Answer>) {
+    pub(crate) fn take(&self) -> (Vec<Change>, Vec<Handed>) {
         let mut line = self.line();
         (std::mem::take(&mut line.changes), std::mem::take(&mut line.answers))
     }
@@ -55,7 +97,7 @@ impl Intake {
     /// Takes nothing in any more; what waits is dropped.
     pub(crate) fn close(&self) {
         self.line().closed = true;
-        drop(self.take());
+        drop((self.take(), self.take_ahead()));
     }
 
     // A panic elsewhere leaves the line whole: pushing and taking are the only writes.

@@ -10,7 +10,7 @@
 use crate::broadcast::{Broadcast, Tell};
 use crate::directory::Directory;
 use crate::error::{CommitFailure, SendError};
-use crate::intake::Intake;
+use crate::intake::{Handed, Intake};
 use crate::metrics::Counters;
 use crate::supervisor::{Failed, Report, Reported, Shutdown, Supervisor, Waiter};
 use crate::{Clock, Receipt};
@@ -252,7 +252,7 @@ impl Persistence {
         }
     }
 
-    fn commit(&mut self, changes: Vec<Change>, answers: Vec<Answer>) {
+    fn commit(&mut self, changes: Vec<Change>, answers: Vec<Handed>) {
         self.last_at = self.last_at.max(self.clock.now());
         let at = self.last_at;
         let span = tracing::debug_span!("commit", changes = changes.len());
@@ -273,18 +273,21 @@ impl Persistence {
     fn tell(
         &self,
         changes: Vec<Change>,
-        answers: Vec<Answer>,
+        answers: Vec<Handed>,
         verdicts: Vec<Result<Grant, CommitFailure>>,
         at: Timestamp,
     ) {
         law!(changes.len() == verdicts.len(), "commit before tell", "a verdict is missing");
         let (mut reports, mut answered) = (Vec::with_capacity(changes.len()), Vec::new());
-        for ((change, answer), verdict) in changes.into_iter().zip(answers).zip(verdicts) {
+        for ((change, Handed { answer, ahead }), verdict) in changes.into_iter().zip(answers).zip(verdicts) {
+            if !change.drafts.is_empty() {
+                reports.extend(self.retract(&change, verdict.as_ref().ok(), ahead));
+            }
             if matches!(answer, Answer::Sender(_) | Answer::Asker(_) | Answer::House(_)) {
                 self.directory.arrive();
             }
             reports.push(match verdict {
-                Ok(grant) => self.succeed(change, grant, answer, at, &mut answered),
+                Ok(grant) => self.succeed(change, grant, Handed { answer, ahead }, at, &mut answered),
                 Err(failure) => self.fail(change, failure, answer, &mut answered),
             });
         }
@@ -302,15 +305,15 @@ impl Persistence {
         &self,
         change: Change,
         grant: Grant,
-        answer: Answer,
+        Handed { answer, ahead }: Handed,
         at: Timestamp,
         answered: &mut Vec<Answered>,
     ) -> Reported {
         // A draft that was known already, or came too soon, takes no place in the inbox.
         let entries = || change.drafts.iter().zip(&grant.entries);
-        self.directory.release_drafts(
-            entries().filter(|(_, entry)| !matches!(entry, Entry::Accepted(_))).map(|(draft, _)| draft),
-        );
+        let not_accepted =
+            || entries().filter(|(_, entry)| !matches!(entry, Entry::Accepted(_))).map(|(draft, _)| draft);
+        self.directory.release_drafts(not_accepted());
         self.directory.count_cooled(entries().filter(|(_, entry)| matches!(entry, Entry::Cooling { .. })).count());
         let receipts = || grant.entries.iter().map(Receipt::of).collect();
         let answer = match answer {
@@ -330,7 +333,21 @@ impl Persistence {
             let trace = envelope.draft.trace.as_deref();
             tracing::info!(envelope = envelope.id.0, to = envelope.draft.to.0, trace, "committed");
         }
-        Reported::Committed { committed: Arc::new(committed), waiter: answer }
+        Reported::Committed { committed: Arc::new(committed), waiter: answer, ahead }
+    }
+
+    /// Drafts that were not accepted, all or some: those that have gone ahead are to be taken back.
+    fn retract(&self, change: &Change, grant: Option<&Grant>, ahead: bool) -> Option<Reported> {
+        let refused =
+            |place: usize| grant.is_none_or(|grant| !matches!(grant.entries.get(place), Some(Entry::Accepted(_))));
+        let mut gone = change.drafts.iter().enumerate().filter(|(place, _)| refused(*place)).peekable();
+        gone.peek()?;
+        if !ahead {
+            self.directory.leave_corridor(gone.map(|(_, draft)| draft));
+            return None;
+        }
+        let numbering = change.numbering?;
+        Some(Reported::Retracted(gone.map(|(place, draft)| (draft.to, numbering.id(place))).collect()))
     }
 
     fn fail(&self, change: Change, failure: CommitFailure, answer: Answer, answered: &mut Vec<Answered>) -> Reported {
@@ -359,7 +376,7 @@ impl Persistence {
         let Some(broadcast) = self.broadcast.as_ref().and_then(WeakAddr::upgrade) else { return };
         let committed = reports.iter().filter_map(|reported| match reported {
             Reported::Committed { committed, .. } => Some(committed.clone()),
-            Reported::Failed(_) | Reported::Quarantined(_) => None,
+            Reported::Failed(_) | Reported::Quarantined(_) | Reported::Retracted(_) => None,
         });
         broadcast.do_send(Tell(committed.collect()));
     }

@@ -18,16 +18,16 @@ use crate::hub::Hub;
 use crate::intake::Intake;
 use crate::metrics::{Counters, Metrics};
 use crate::persistence::{Answer, Flush, Persistence, Read, Reading};
-use crate::supervisor::{AwaitRest, Quiesce, Shutdown, Start, Supervisor};
+use crate::supervisor::{AwaitRest, Quiesce, RunAhead, Shutdown, Start, Supervisor};
 use crate::worker::Worker;
 use crate::{Builder, Clock, DeskError, SendError};
-use actix::Addr;
+use actix::{Addr, WeakAddr};
 pub use people::Termination;
 pub use send::Receipt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use worksite_model::{Change, Committed, Limits, PersonId, Registry, Rejection, StoreError, Tally};
+use worksite_model::{Change, Committed, Draft, Limits, PersonId, Registry, Rejection, StoreError, Tally};
 
 /// What all workers share.
 pub(crate) struct House {
@@ -41,12 +41,22 @@ pub(crate) struct House {
     pub(crate) intake: Arc<Intake>,
     /// The room below: the only writer.
     pub(crate) persistence: Addr<Persistence>,
+    /// Who hands mail to workers while it is being written. Weak: it is above. Set once it is there.
+    pub(crate) supervisor: OnceLock<WeakAddr<Supervisor>>,
 }
 
 impl House {
     /// Hands a change to the writer; the answer says who hears of it, and how.
     pub(crate) fn propose(&self, change: Change, answer: Answer) {
-        if self.intake.push(change, answer, self.clock.now()) {
+        let goes_ahead = |drafts: &[Draft]| self.directory.go_ahead(drafts, &self.registry);
+        let wake = self.intake.push(change, answer, self.clock.now(), goes_ahead);
+        // The supervisor first: what its workers propose at once comes into the same group.
+        if wake.supervisor
+            && let Some(supervisor) = self.supervisor.get().and_then(WeakAddr::upgrade)
+        {
+            supervisor.do_send(RunAhead);
+        }
+        if wake.writer {
             self.persistence.do_send(Flush);
         }
     }

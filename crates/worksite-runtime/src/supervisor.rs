@@ -20,7 +20,7 @@ use leaving::Leaving;
 pub(crate) use leaving::Terminate;
 pub(crate) use line::Park;
 pub(crate) use quiet::{AwaitRest, Quiesce, Rested, Shutdown};
-pub(crate) use report::{Failed, Report, Reported, Waiter};
+pub(crate) use report::{Failed, Report, Reported, RunAhead, Waiter};
 pub(crate) use start::{CrashWorker, Departed, Left, Start, WakeFor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

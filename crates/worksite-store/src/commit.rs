@@ -543,8 +543,7 @@ impl<'a> Writer<'a> {
             self.cool(draft)?;
         }
         let (id, at) = numbered.unwrap_or((EnvelopeId(self.mirrors.last_id + 1), self.at));
-        let keeps_more = draft.key.is_some() || draft.thread.is_some();
-        if keeps_more || !self.fleeting.come(id) {
+        if draft.thread.is_some() || !self.fleeting.come(id) {
             self.insert(id, at, draft)?;
         }
         self.mirrors.last_id = id.0;

@@ -36,9 +36,8 @@ impl Fleeting {
             return fleeting;
         }
         for change in batch {
-            // A key and a thread keep more of an envelope than its place in the inbox.
-            let settled = change.settled.iter();
-            for settlement in settled.filter(|settlement| settlement.key().is_none() && !settlement.is_threaded()) {
+            // What belongs to a thread is kept beyond its place in the inbox.
+            for settlement in change.settled.iter().filter(|settlement| !settlement.is_threaded()) {
                 fleeting.set(settlement.id(), Standing::Expected);
             }
         }

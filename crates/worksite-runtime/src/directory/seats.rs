@@ -3,11 +3,11 @@
 use super::{Desk, Directory, addressable};
 use crate::parcel::DeliverVolatile;
 use crate::status::{Status, Tenure};
-use crate::worker::Worker;
+use crate::worker::{Deliver, Worker};
 use actix::{Addr, Handler, Message};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use worksite_model::{Draft, IdMap, InboxPolicy, PersonId, Registry, Rejection};
+use worksite_model::{Draft, Envelope, IdMap, InboxPolicy, Overflow, PersonId, Registry, Rejection, law};
 
 /// What a worker is told of its desk when it sits down.
 pub(crate) struct Seat {
@@ -100,6 +100,49 @@ impl Directory {
         Ok(None)
     }
 
+    /// Whether these drafts go to their workers while they are being written: all of them, or none, and then they are counted
+    /// as on their way. Only to a worker awake, for a pure routine, and past nobody who is on the way already: mail is
+    /// admitted in order of ids.
+    pub(crate) fn go_ahead(&self, drafts: &[Draft], registry: &Registry) -> bool {
+        let desks = self.read();
+        let sweep = self.sweeps.load(Ordering::Relaxed);
+        let ready = |draft: &Draft| {
+            let desk = desks.get(&draft.to).filter(|desk| desk.is_ready())?;
+            registry.get(registry.find(draft)?).filter(|routine| routine.is_pure() && is_unconditional(draft))?;
+            desk.used.store(sweep, Ordering::Relaxed);
+            Some(())
+        };
+        if drafts.iter().all(|draft| ready(draft).is_some()) {
+            return true;
+        }
+        for desk in drafts.iter().filter_map(|draft| desks.get(&draft.to)) {
+            desk.corridor.fetch_add(1, Ordering::AcqRel);
+        }
+        false
+    }
+
+    /// Drafts that were being written are with their worker, or were not accepted.
+    pub(crate) fn leave_corridor<'a>(&self, drafts: impl IntoIterator<Item = &'a Draft>) {
+        let desks = self.read();
+        for desk in drafts.into_iter().filter_map(|draft| desks.get(&draft.to)) {
+            desk.leave_corridor();
+        }
+    }
+
+    /// Delivers an envelope that has become durable, and takes it off the count of those on their way.
+    pub(crate) fn deliver(&self, envelope: &Arc<Envelope>) -> bool {
+        let desks = self.read();
+        let Some(desk) = desks.get(&envelope.draft.to) else { return false };
+        desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
+        let told = desk.address.as_ref().is_some_and(|worker| {
+            worker.do_send(Deliver(envelope.clone()));
+            true
+        });
+        // Afterwards: what goes ahead from now on comes behind it.
+        desk.leave_corridor();
+        told
+    }
+
     /// Tells the worker awake for this person, which has something to do now; false when there is none. Under the lock,
     /// because to clone an address costs two allocations.
     pub(crate) fn tell<M>(&self, person: PersonId, message: impl FnOnce() -> M) -> bool
@@ -157,4 +200,26 @@ impl Directory {
         idle.sort_by_key(|(person, _)| *person);
         idle.into_iter().map(|(_, address)| address).collect()
     }
+}
+
+impl Desk {
+    /// Whether its worker can be given mail that is still being written.
+    fn is_ready(&self) -> bool {
+        self.address.is_some()
+            && self.active
+            && !(self.leaving || self.manual || self.paused)
+            && self.policy.overflow != Overflow::DropOldest
+            && self.corridor.load(Ordering::Acquire) == 0
+    }
+
+    fn leave_corridor(&self) {
+        let less = |count: usize| count.checked_sub(1);
+        let left = self.corridor.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        law!(left.is_ok(), "order", "somebody came out of the corridor who had not gone in");
+    }
+}
+
+/// Whether it can be taken at once, and will hardly be refused.
+fn is_unconditional(draft: &Draft) -> bool {
+    draft.cooldown.is_none() && draft.not_before.is_none() && draft.expires_at.is_none()
 }

@@ -18,8 +18,10 @@ pub(crate) struct Report(pub(crate) Vec<Reported>);
 
 /// What became of one change.
 pub(crate) enum Reported {
-    /// It is durable, and this one waits for it.
-    Committed { committed: Arc<Committed>, waiter: Option<Waiter> },
+    /// It is durable, and this one waits for it; its envelopes may have gone ahead to their workers.
+    Committed { committed: Arc<Committed>, waiter: Option<Waiter>, ahead: bool },
+    /// These were not accepted, and their workers have them already.
+    Retracted(Vec<(PersonId, EnvelopeId)>),
     /// These could not be read and were set aside.
     Quarantined(Vec<Quarantined>),
     /// It is not; the worker that proposed it is to be told.
@@ -50,7 +52,12 @@ impl Handler<Report> for Supervisor {
     fn handle(&mut self, Report(reports): Report, ctx: &mut Self::Context) {
         for reported in reports {
             match reported {
-                Reported::Committed { committed, waiter } => self.route(committed, waiter, ctx),
+                Reported::Committed { committed, waiter, ahead } => self.route(committed, waiter, ahead, ctx),
+                Reported::Retracted(gone) => {
+                    for (person, id) in gone {
+                        self.house.directory.tell(person, || Forget(vec![id]));
+                    }
+                }
                 Reported::Failed(Some(Failed { person, generation, tidies, failure })) => {
                     self.house.directory.tell_generation(person, generation, Unsettled { failure, tidies });
                 }
@@ -72,7 +79,13 @@ impl Handler<Report> for Supervisor {
 
 impl Supervisor {
     /// Acts on a commit, in the order in which its parts stand in a change.
-    pub(super) fn route(&mut self, committed: Arc<Committed>, waiter: Option<Waiter>, ctx: &mut Context<Self>) {
+    pub(super) fn route(
+        &mut self,
+        committed: Arc<Committed>,
+        waiter: Option<Waiter>,
+        ahead: bool,
+        ctx: &mut Context<Self>,
+    ) {
         if committed.cleared {
             for worker in self.house.directory.clear_seats() {
                 worker.do_send(Dismiss { keep: false });
@@ -110,10 +123,11 @@ impl Supervisor {
             self.house.directory.tell(*person, || Rest(*rests));
         }
         self.release_settled(&committed);
-        for envelope in &committed.envelopes {
+        // A worker that went before it could take what went ahead is started again when its going is heard of.
+        for envelope in committed.envelopes.iter().filter(|_| !ahead) {
             let to = envelope.draft.to;
             let directory = &self.house.directory;
-            let told = directory.tell(to, || Deliver(envelope.clone()));
+            let told = directory.deliver(envelope);
             if !told && !self.resting.contains(&to) && (directory.has_work(to) || directory.is_over(to)) {
                 self.start(to, ctx);
             }
@@ -177,6 +191,21 @@ impl Supervisor {
             // What it has said of its sleeping mail may have been said of these.
             self.house.directory.rouse_one(person);
             self.house.directory.tell(person, || Forget(ids));
+        }
+    }
+}
+
+/// Hands mail to workers that is still being written.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct RunAhead;
+
+impl Handler<RunAhead> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: RunAhead, _: &mut Self::Context) {
+        for envelope in self.house.intake.take_ahead() {
+            self.house.directory.tell(envelope.draft.to, || Deliver(envelope.clone()));
         }
     }
 }
