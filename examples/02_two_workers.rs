@@ -73,7 +73,7 @@ impl Routine for Player {
 // Scaffolding from here on.
 
 fn name(site: &Worksite, person: PersonId) -> String {
-    site.roster().get(person).map_or_else(String::new, |person| person.name.clone())
+    site.roster().get(person).map_or_else(String::new, |person| person.name.to_string())
 }
 
 /// The given site, or one in a temporary folder, which goes with the first value; and whether to crash.

@@ -48,8 +48,8 @@ pub(crate) fn cursors(reader: &Reader, printer: &mut Printer) -> Ended {
 
 fn row(logged: &LoggedFact) -> Value {
     let (fact, what) = match &logged.fact {
-        Fact::Joined { person } => ("joined", person.name.clone()),
-        Fact::Renamed { person } => ("renamed", person.name.clone()),
+        Fact::Joined { person } => ("joined", person.name.to_string()),
+        Fact::Renamed { person } => ("renamed", person.name.to_string()),
         Fact::Left { .. } => ("left", String::new()),
         Fact::Accepted { envelope } => ("accepted", envelope.draft.payload.type_name.to_string()),
         Fact::Settled { routine, .. } => ("settled", routine.to_string()),

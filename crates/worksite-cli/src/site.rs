@@ -21,7 +21,7 @@ impl People {
     pub(crate) fn of(reader: &Reader) -> Result<Self, Box<dyn Error>> {
         let away = reader.inboxes()?.into_iter().filter_map(|inbox| Some((inbox.person, inbox.name?)));
         let mut people: BTreeMap<_, _> = away.collect();
-        people.extend(reader.roster()?.people().map(|person| (person.id, person.name.clone())));
+        people.extend(reader.roster()?.people().map(|person| (person.id, person.name.to_string())));
         Ok(Self(people))
     }
 

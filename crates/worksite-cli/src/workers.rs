@@ -55,7 +55,7 @@ pub(crate) fn list(reader: &Reader, printer: &mut Printer) -> Ended {
     }
     // Those who left, with their mail kept.
     for (id, inbox) in &inboxes {
-        rows.push(row(reader, *id, inbox.name.as_ref(), "", false, Some(inbox))?);
+        rows.push(row(reader, *id, inbox.name.as_deref(), "", false, Some(inbox))?);
     }
     printer.list(&["person", "name", "role", "active", "waiting", "bytes", "states"], &rows)?;
     Ok(Ending::Fine)
@@ -64,7 +64,7 @@ pub(crate) fn list(reader: &Reader, printer: &mut Printer) -> Ended {
 fn row(
     reader: &Reader,
     person: PersonId,
-    name: Option<&String>,
+    name: Option<&str>,
     role: &str,
     active: bool,
     inbox: Option<&InboxSummary>,

@@ -54,7 +54,7 @@ impl InboundMessage {
         let sender = draft.from.and_then(|sender| roster.get(sender));
         Self {
             sender_id: draft.from.map_or(0, |sender| sender.0),
-            sender_name: sender.map_or("System", |sender| sender.name.as_str()).to_string(),
+            sender_name: sender.map_or("System", |sender| &sender.name).to_string(),
             subject: text(draft.thread.as_deref()),
             summary: format!("{}, {} bytes", draft.payload.type_name, draft.payload.len()),
             action_item: None,

@@ -9,7 +9,7 @@ mod time;
 pub use time::Timestamp;
 
 mod person;
-pub use person::{Departure, Person, PersonId, Roster, RosterDifference};
+pub use person::{Departure, Name, Person, PersonId, Roster, RosterDifference};
 
 mod payload;
 pub use payload::{DECODED_BYTES_MAX, Durable, Encoding, Payload, PayloadError};

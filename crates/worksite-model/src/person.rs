@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock};
 
 /// A person's number. The application chooses it; it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,20 +28,80 @@ pub struct Person {
     /// The number under which mail finds this person.
     pub id: PersonId,
     /// The name a reader of the file sees.
-    pub name: String,
+    pub name: Name,
     /// What this person does here; free text, empty when it does not matter.
-    pub role: String,
+    pub role: Name,
+}
+
+/// Text about a person, which copies share: rosters of a million people are copied.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Name(Arc<str>);
+
+/// Most people have no role: they share this one.
+static NO_NAME: LazyLock<Name> = LazyLock::new(|| Name("".into()));
+
+impl Name {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        NO_NAME.clone()
+    }
+}
+
+impl<T: AsRef<str>> From<T> for Name {
+    fn from(text: T) -> Self {
+        let text = text.as_ref();
+        if text.is_empty() { Self::default() } else { Self(text.into()) }
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq<str> for Name {
+    fn eq(&self, other: &str) -> bool {
+        **self == *other
+    }
+}
+
+impl PartialEq<&str> for Name {
+    fn eq(&self, other: &&str) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
 }
 
 impl Person {
     /// A person without a role.
-    pub fn new(id: impl Into<PersonId>, name: impl Into<String>) -> Self {
-        Self { id: id.into(), name: name.into(), role: String::new() }
+    pub fn new(id: impl Into<PersonId>, name: impl Into<Name>) -> Self {
+        Self { id: id.into(), name: name.into(), role: Name::default() }
     }
 
     /// The same person with a role.
     #[must_use]
-    pub fn with_role(mut self, role: impl Into<String>) -> Self {
+    pub fn with_role(mut self, role: impl Into<Name>) -> Self {
         self.role = role.into();
         self
     }
@@ -119,9 +181,9 @@ impl Roster {
         for id in &difference.left {
             self.0.remove(id);
         }
-        for person in difference.joined.iter().chain(&difference.changed) {
-            self.0.insert(person.id, person.clone());
-        }
+        let here = difference.joined.iter().chain(&difference.changed).map(|person| (person.id, person.clone()));
+        // Whole at once where there was nobody: a tree built in order is quicker to build, and fuller.
+        if self.0.is_empty() { self.0 = here.collect() } else { self.0.extend(here) }
     }
 }
 
@@ -170,6 +232,6 @@ mod tests {
     fn the_last_entry_of_an_id_wins() {
         let roster = Roster::new([Person::new(1, "old"), Person::new(1, "new")]);
         assert_eq!(roster.len(), 1);
-        assert_eq!(roster.get(PersonId(1)).map(|person| person.name.as_str()), Some("new"));
+        assert_eq!(roster.get(PersonId(1)).map(|person| &*person.name), Some("new"));
     }
 }

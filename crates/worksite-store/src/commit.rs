@@ -402,8 +402,12 @@ impl<'a> Writer<'a> {
              ON CONFLICT (id) DO UPDATE SET name = ?2, role = ?3, left_at = NULL, \
              joined_at = CASE active WHEN 1 THEN joined_at ELSE ?4 END, active = 1",
         )?;
+        join.raw_bind_parameter(4, self.at.as_micros())?;
         for person in difference.joined.iter().chain(&difference.changed) {
-            join.execute(params![person.id.0, person.name, person.role, self.at.as_micros()])?;
+            join.raw_bind_parameter(1, person.id.0)?;
+            join.raw_bind_parameter(2, &*person.name)?;
+            join.raw_bind_parameter(3, &*person.role)?;
+            join.raw_execute()?;
         }
         let sql = "UPDATE people SET active = 0, paused = 0, left_at = ?2 WHERE id = ?1";
         let mut leave = self.transaction.prepare_cached(sql)?;

@@ -137,8 +137,9 @@ impl Mirrors {
 /// The active people.
 pub(crate) fn roster(connection: &Connection) -> rusqlite::Result<Roster> {
     let mut people = connection.prepare_cached("SELECT id, name, role FROM people WHERE active = 1")?;
-    let people =
-        people.query_map([], |row| Ok(Person { id: PersonId(row.get(0)?), name: row.get(1)?, role: row.get(2)? }))?;
+    let people = people.query_map([], |row| {
+        Ok(Person::new(row.get::<_, i64>(0)?, row.get_ref(1)?.as_str()?).with_role(row.get_ref(2)?.as_str()?))
+    })?;
     people.collect()
 }
 

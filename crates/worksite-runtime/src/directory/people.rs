@@ -76,6 +76,7 @@ impl Directory {
     /// Makes a committed roster difference true here. Those who leave cannot be told anything afterwards.
     pub(crate) fn apply(&self, difference: &RosterDifference) {
         self.roster.write().unwrap_or_else(PoisonError::into_inner).apply(difference);
+        self.write().reserve(difference.joined.len());
         for person in &difference.joined {
             self.join(person);
         }
