@@ -58,6 +58,15 @@ pub use committed::{Committed, Fact};
 mod interest;
 pub use interest::Interest;
 
+mod run;
+pub use run::{
+    Added, CallbackReport, Capabilities, ChildReport, Conflict, DISCONNECTED, Decision, Demand, Demands, ExecutionMode,
+    Guard, Hold, KeyLimit, LEASE_ENDED, Missed, NO_RUNNER, NotARunId, Order, RUN_ATTEMPTS_MAX, RecoveredRuns, Recovery,
+    RecoveryReport, Run, RunBoard, RunCounts, RunDraft, RunExplanation, RunFilter, RunId, RunIds, RunName, RunPolicy,
+    RunRejection, RunReport, RunStatus, RunWrite, RunnerExplanation, RunnerId, RunnerInfo, RunnerReport, Schedule,
+    Session, SessionUse, Standby, Unmet, Value, Which, Word, reported,
+};
+
 mod cursor;
 pub use cursor::{Cursor, CursorChange, FactOffset, LoggedFact};
 
