@@ -17,6 +17,7 @@ mod overflow;
 mod places;
 mod restart;
 mod roster;
+mod runs;
 mod schedule;
 mod seed_000;
 mod service;

@@ -2,7 +2,7 @@
 
 use crate::{
     CursorChange, Delivery, Departure, Draft, Envelope, EnvelopeId, KeepStates, Payload, Person, PersonId, Roster,
-    RosterDifference, RoutineFailure, Timestamp,
+    RosterDifference, RoutineFailure, RunWrite, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -42,6 +42,8 @@ pub struct Change {
     /// What is to become of durable subscriptions. One that is not there refuses the whole change, except to be opened
     /// or closed.
     pub cursors: Vec<CursorChange>,
+    /// What is to become of runs, in order. One whose guard does not hold refuses the whole change.
+    pub runs: Vec<RunWrite>,
     /// Whether all waiting mail and all routine state is to go (seed 000 `clear_all`), before anything else.
     pub clear: bool,
     /// The ids and the moment its drafts were given when they were taken in; the store gives them when nobody has.

@@ -3,7 +3,7 @@
 
 use crate::{
     Announcement, Burial, Change, Draft, Durable, Entry, Envelope, EnvelopeId, Grant, Person, PersonId, Removal, Retry,
-    RosterDifference, Settlement, Timestamp,
+    RosterDifference, Run, RunWrite, Settlement, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -40,6 +40,8 @@ pub struct Committed {
     pub paused: Vec<(PersonId, bool)>,
     /// How many drafts of a routine were not accepted because they came too soon after another.
     pub cooled: usize,
+    /// Runs that were added, or stand otherwise than before.
+    pub runs: Vec<Arc<Run>>,
     /// What routines want told.
     pub announcements: Vec<Announcement>,
 }
@@ -73,6 +75,7 @@ impl Committed {
             purged,
             paused: change.paused,
             cooled,
+            runs: change.runs.iter().filter_map(moved).cloned().collect(),
             announcements: change.announcements,
         }
     }
@@ -102,6 +105,7 @@ impl Committed {
             true => Fact::Paused { person: *person },
             false => Fact::Resumed { person: *person },
         });
+        let runs = self.runs.iter().map(|run| Fact::RunMoved { run: run.clone() });
         let announced = self
             .announcements
             .iter()
@@ -117,7 +121,17 @@ impl Committed {
             .chain(retried)
             .chain(buried)
             .chain(accepted)
+            .chain(runs)
             .chain(announced)
+    }
+}
+
+/// The run this write leaves, if it stands otherwise than before.
+fn moved(write: &RunWrite) -> Option<&Arc<Run>> {
+    match write {
+        RunWrite::Add(run) => Some(run),
+        RunWrite::Update { guard, run } => Some(run).filter(|run| run.status != guard.status),
+        _ => None,
     }
 }
 
@@ -199,6 +213,11 @@ pub enum Fact {
     },
     /// All mail and state was cleared.
     Cleared,
+    /// A run was added, or stands otherwise than before.
+    RunMoved {
+        /// The run, as it is now.
+        run: Arc<Run>,
+    },
     /// A routine had something to tell.
     Announced {
         /// Whose worker.
@@ -227,7 +246,7 @@ impl Fact {
             | Self::Paused { person }
             | Self::Resumed { person }
             | Self::Announced { person, .. } => Some(*person),
-            Self::Exhumed { .. } | Self::Cleared => None,
+            Self::Exhumed { .. } | Self::Cleared | Self::RunMoved { .. } => None,
         }
     }
 

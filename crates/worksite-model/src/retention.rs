@@ -28,6 +28,14 @@ pub struct Retention {
     pub facts: Keep,
     /// People who left and have neither mail nor state. Default: 90 days, 100,000.
     pub people: Keep,
+    /// Runs that completed, counted from their end. Default: 7 days, 1,000,000.
+    pub runs_completed: Keep,
+    /// Runs that failed, counted from their end. Default: 30 days, 100,000.
+    pub runs_failed: Keep,
+    /// Runs that were stopped, counted from their end. Default: 7 days, 100,000.
+    pub runs_stopped: Keep,
+    /// Sessions without any run that is still kept, counted from their beginning. Default: 30 days, 1,000,000.
+    pub sessions: Keep,
 }
 
 impl Default for Retention {
@@ -40,6 +48,10 @@ impl Default for Retention {
             quarantine: days(90, 10_000),
             facts: days(7, 1_000_000),
             people: days(90, 100_000),
+            runs_completed: days(7, 1_000_000),
+            runs_failed: days(30, 100_000),
+            runs_stopped: days(7, 100_000),
+            sessions: days(30, 1_000_000),
         }
     }
 }
@@ -61,13 +73,26 @@ pub struct Pruned {
     pub people: u64,
     /// Cooldowns that have passed.
     pub cooldowns: u64,
+    /// Runs.
+    pub runs: u64,
+    /// Sessions.
+    pub sessions: u64,
 }
 
 impl Pruned {
     /// The most rows forgotten of any one table: where that is many, there may be more.
     pub fn most(&self) -> u64 {
-        let all =
-            [self.keys, self.dead_letters, self.history, self.quarantine, self.facts, self.people, self.cooldowns];
+        let all = [
+            self.keys,
+            self.dead_letters,
+            self.history,
+            self.quarantine,
+            self.facts,
+            self.people,
+            self.cooldowns,
+            self.runs,
+            self.sessions,
+        ];
         all.into_iter().max().unwrap_or(0)
     }
 }

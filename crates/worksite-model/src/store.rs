@@ -6,7 +6,8 @@
 
 use crate::{
     Advice, Change, Cursor, Delivery, Envelope, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId,
-    Pruned, Retention, Revision, Roster, RosterDifference, RoutineFailure, Timestamp, WaitingDelivery,
+    Pruned, RecoveredRuns, Retention, Revision, Roster, RosterDifference, RoutineFailure, Run, RunFilter, RunId,
+    Session, Timestamp, WaitingDelivery,
 };
 use std::sync::Arc;
 use thiserror::Error;
@@ -92,6 +93,31 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     fn facts(&mut self, interest: &Interest, after: FactOffset, limit: usize) -> Result<Vec<LoggedFact>, StoreError>;
+
+    /// What the run queue needs to go on: live runs, callbacks that are owed, schedules, and which life of the site this
+    /// is. One that cannot be read comes as its reason.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn runs(&mut self) -> Result<RecoveredRuns, StoreError>;
+
+    /// A run, live or ended.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn run(&mut self, id: RunId) -> Result<Option<Run>, StoreError>;
+
+    /// The runs that are meant, live or ended, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn run_history(&mut self, filter: &RunFilter) -> Result<Vec<Run>, StoreError>;
+
+    /// A session, and how its latest run stands.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn session(&mut self, id: &str) -> Result<Option<Session>, StoreError>;
 
     /// How much mail there has ever been, and what became of it.
     ///
@@ -210,6 +236,18 @@ pub enum Refusal {
     /// Its drafts were numbered with ids that were given before. Let the store number them.
     #[error("id {0} was given before")]
     IdUsed(EnvelopeId),
+    /// A run does not stand as the change supposes, or there is one already: somebody else was quicker. Look again.
+    #[error("{0} does not stand as supposed")]
+    RunMoved(RunId),
+    /// A live run has the unique key of a new one. Wait for it.
+    #[error("the unique key {0:?} belongs to a live run")]
+    RunKeyHeld(String),
+    /// There is a session of this id already, or none to bind. Look again.
+    #[error("the session {0:?} is there already, or is not")]
+    SessionMoved(String),
+    /// A schedule does not stand as the change supposes: somebody else was quicker. Look again.
+    #[error("the schedule {0:?} does not stand as supposed")]
+    ScheduleMoved(String),
     /// No handler of this name was registered when the store was opened. Register it.
     #[error("no handler for writes named {0:?}")]
     UnknownWrite(String),

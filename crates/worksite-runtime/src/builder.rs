@@ -202,7 +202,14 @@ impl Builder {
         let supervisor = Supervisor::new(house.clone()).start();
         let _first = house.supervisor.set(supervisor.downgrade());
         persistence.do_send(Listen { supervisor: supervisor.downgrade(), broadcast: broadcast.downgrade() });
-        Ok(Handle { house, supervisor, hub, broadcast: Mutex::new(Some(broadcast)), thread: Mutex::new(None) })
+        Ok(Handle {
+            house,
+            supervisor,
+            hub,
+            broadcast: Mutex::new(Some(broadcast)),
+            thread: Mutex::new(None),
+            runs: tokio::sync::Mutex::new(None),
+        })
     }
 }
 

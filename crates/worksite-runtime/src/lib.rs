@@ -49,6 +49,9 @@ pub use clock::{Clock, ManualClock};
 mod agents;
 pub use agents::{Activity, AgentError, AgentHandle, AgentService, Workflow, WorkflowRoutine};
 
+mod runs;
+pub use runs::{RUN_DEMANDS_TIME, RunError, RunMetrics, RunQueue, RunnerCommand};
+
 mod update;
 
 mod crash;

@@ -22,6 +22,14 @@ impl Default for Histogram {
 }
 
 impl Histogram {
+    /// Counts one more.
+    pub(crate) fn add(&mut self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let bucket = (u64::BITS - micros.saturating_sub(1).leading_zeros()) as usize;
+        self.buckets[bucket.min(self.buckets.len() - 1)] += 1;
+        self.sum_micros = self.sum_micros.saturating_add(micros);
+    }
+
     /// How many there were.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()

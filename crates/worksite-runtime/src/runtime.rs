@@ -18,6 +18,7 @@ use crate::hub::Hub;
 use crate::intake::Intake;
 use crate::metrics::{Counters, Metrics};
 use crate::persistence::{Answer, Flush, Persistence, Read, Reading};
+use crate::runs::{CloseRuns, Dispatcher};
 use crate::supervisor::{AwaitRest, Quiesce, RunAhead, Shutdown, Start, Supervisor};
 use crate::worker::Worker;
 use crate::{Builder, Clock, DeskError, SendError};
@@ -79,6 +80,8 @@ pub(crate) struct Handle {
     pub(crate) broadcast: Mutex<Option<Addr<Broadcast>>>,
     /// Ends the house's own thread, if it has one.
     pub(crate) thread: Mutex<Option<Thread>>,
+    /// Who decides about runs, once somebody has asked for the run queue.
+    pub(crate) runs: tokio::sync::Mutex<Option<Addr<Dispatcher>>>,
 }
 
 /// The house's own thread.
@@ -167,6 +170,9 @@ impl Runtime {
 
     /// [`Runtime::shutdown`] with another deadline. What has not ended by then is performed again after reopening.
     pub async fn shutdown_within(&self, deadline: Duration) {
+        if let Some(runs) = self.0.runs.lock().await.take() {
+            runs.do_send(CloseRuns);
+        }
         let (closed, answer) = oneshot::channel();
         self.0.supervisor.do_send(Shutdown { deadline, closed });
         let _already_closed = answer.await;
@@ -200,7 +206,7 @@ impl Runtime {
         verdict.map_err(CommitFailure::into_desk_error)
     }
 
-    async fn read<R: Send + 'static>(&self, reading: Reading<R>) -> Result<R, DeskError> {
+    pub(crate) async fn read<R: Send + 'static>(&self, reading: Reading<R>) -> Result<R, DeskError> {
         let read = self.house().persistence.send(Read(reading)).await.map_err(|_closed| DeskError::Stopped)?;
         read.map_err(|error| match error {
             StoreError::Closed(_) if self.house().directory.is_closed() => DeskError::Stopped,

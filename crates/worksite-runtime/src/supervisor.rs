@@ -58,6 +58,10 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
+    pub(crate) fn house(&self) -> &Arc<House> {
+        &self.house
+    }
+
     pub(crate) fn new(house: Arc<House>) -> Self {
         Self {
             house,

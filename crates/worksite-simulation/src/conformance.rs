@@ -3,6 +3,7 @@
 //! A case is given a way to open its store. Opening again is a restart: the store before it has been dropped.
 
 mod random;
+mod runs;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,15 @@ pub const CASES: &[Case] = &[
     ("a_bad_change_in_a_crowd_is_refused_alone", a_bad_change_in_a_crowd_is_refused_alone),
     ("what_leaves_by_another_way_is_not_settled_as_well", what_leaves_by_another_way_is_not_settled_as_well),
     ("opening_again_changes_nothing", opening_again_changes_nothing),
+    ("every_field_of_a_run_comes_back", runs::every_field_of_a_run_comes_back),
+    ("a_guard_that_does_not_hold_refuses_its_change_alone", runs::a_guard_that_does_not_hold_refuses_its_change_alone),
+    ("a_unique_key_belongs_to_one_live_run", runs::a_unique_key_belongs_to_one_live_run),
+    ("a_session_is_opened_once_bound_and_stands_as_its_latest_run", runs::a_session_is_opened_once_bound_and_stands_as_its_latest_run),
+    ("what_owes_a_callback_is_known_until_it_has_called_once", runs::what_owes_a_callback_is_known_until_it_has_called_once),
+    ("the_history_is_filtered_and_paged_the_newest_first", runs::the_history_is_filtered_and_paged_the_newest_first),
+    ("a_schedule_moves_once", runs::a_schedule_moves_once),
+    ("each_opening_is_another_life", runs::each_opening_is_another_life),
+    ("runs_are_forgotten_by_status_age_and_count", runs::runs_are_forgotten_by_status_age_and_count),
     ("random_changes_mean_what_a_plain_model_says", random::random_changes_mean_what_a_plain_model_says),
     ("random_changes_mean_the_same_as_in_memory", random::random_changes_mean_the_same_as_in_memory),
 ];
@@ -618,7 +628,8 @@ fn nothing_that_ended_is_kept_beyond_its_age_and_count(open: Open<'_>) {
     let keep = |age, rows| Keep { age, rows };
     let all = |age, rows| {
         let keep = keep(age, rows);
-        Retention { keys: keep, dead_letters: keep, history: keep, quarantine: keep, facts: keep, people: keep }
+        let keys = Retention { keys: keep, dead_letters: keep, history: keep, ..Retention::default() };
+        Retention { quarantine: keep, facts: keep, people: keep, ..keys }
     };
     let soon = AT.after(Duration::from_secs(1));
     assert_eq!(store.prune(&all(long, 100), soon), Ok(Pruned::default()));

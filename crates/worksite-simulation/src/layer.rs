@@ -2,7 +2,7 @@
 
 use worksite_model::{
     Change, Cursor, DeadLetter, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId, Pruned, Recovered,
-    Retention, Revision, Roster, Store, StoreError, Tally, ThreadEntry, Timestamp, Verdict, Waiting,
+    RecoveredRuns, Retention, Revision, Roster, Run, RunFilter, RunId, Session, Store, StoreError, Tally, ThreadEntry, Timestamp, Verdict, Waiting,
 };
 
 /// What a store does otherwise than the one below it.
@@ -87,6 +87,22 @@ impl<L: Layer> Store for Layered<L> {
 
     fn facts(&mut self, interest: &Interest, after: FactOffset, limit: usize) -> Result<Vec<LoggedFact>, StoreError> {
         self.0.below()?.facts(interest, after, limit)
+    }
+
+    fn runs(&mut self) -> Result<RecoveredRuns, StoreError> {
+        self.0.below()?.runs()
+    }
+
+    fn run(&mut self, id: RunId) -> Result<Option<Run>, StoreError> {
+        self.0.below()?.run(id)
+    }
+
+    fn run_history(&mut self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        self.0.below()?.run_history(filter)
+    }
+
+    fn session(&mut self, id: &str) -> Result<Option<Session>, StoreError> {
+        self.0.below()?.session(id)
     }
 
     fn tally(&mut self) -> Result<Tally, StoreError> {

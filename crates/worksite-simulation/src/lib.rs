@@ -4,6 +4,8 @@
 //! [`Event`]s, the same for the same seed, over which [`Laws`] watch. [`MemoryStore`] is the second store beside SQLite,
 //! and [`conformance`] is the suite that both pass.
 
+mod memory_runs;
+
 mod memory;
 pub use memory::{MemoryDisk, MemoryStore};
 

@@ -2,13 +2,14 @@
 //!
 //! It has no transactions: a change is checked whole before any of it is applied, and applying cannot fail.
 
+use crate::memory_runs::{MemoryRuns, ended};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use worksite_model::{
     Change, Committed, Cursor, CursorChange, DeadLetter, Delivery, Draft, Entry, Envelope, EnvelopeId, FactOffset,
-    Fate, Grant, Interest, Keep, KeepStates, LoggedFact, NamedWrite, Payload, PersonId, Pruned, Recovered, Refusal,
-    Removal, Retention, Revision, Roster, Standing, StateWrite, Store, StoreError, Tally, ThreadEntry, Timestamp,
-    Verdict, Waiting, WaitingDelivery,
+    Fate, Grant, Interest, Keep, KeepStates, LoggedFact, NamedWrite, Payload, PersonId, Pruned, Recovered,
+    RecoveredRuns, Refusal, Removal, Retention, Revision, Roster, Run, RunFilter, RunId, RunStatus, Session, Standing,
+    StateWrite, Store, StoreError, Tally, ThreadEntry, Timestamp, Verdict, Waiting, WaitingDelivery,
 };
 
 /// What survives a crash: hand it to [`MemoryStore::open`] again. A clone is the same disk; [`MemoryDisk::image`] copies.
@@ -37,6 +38,7 @@ struct Contents {
     writes: Vec<NamedWrite>,
     last_id: i64,
     tally: Tally,
+    runs: MemoryRuns,
 }
 
 /// A channel, a sender and a recipient.
@@ -87,6 +89,7 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// Opens what is on this disk.
     pub fn open(disk: &MemoryDisk) -> Self {
+        disk.contents().runs.open();
         Self { disk: disk.clone(), handlers: BTreeSet::new() }
     }
 
@@ -185,6 +188,22 @@ impl Store for MemoryStore {
         Ok(wanted.take(limit).cloned().collect())
     }
 
+    fn runs(&mut self) -> Result<RecoveredRuns, StoreError> {
+        Ok(self.disk.contents().runs.recovered())
+    }
+
+    fn run(&mut self, id: RunId) -> Result<Option<Run>, StoreError> {
+        Ok(self.disk.contents().runs.run(id))
+    }
+
+    fn run_history(&mut self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        Ok(self.disk.contents().runs.history(filter))
+    }
+
+    fn session(&mut self, id: &str) -> Result<Option<Session>, StoreError> {
+        Ok(self.disk.contents().runs.session(id))
+    }
+
     fn tally(&mut self) -> Result<Tally, StoreError> {
         let contents = self.disk.contents();
         Ok(Tally { waiting: contents.envelopes.len() as u64, ..contents.tally })
@@ -203,7 +222,21 @@ impl Store for MemoryStore {
         let gone = gone.map(|(person, left)| (*left, *person)).collect();
         let cooled = contents.cooldowns.len();
         contents.cooldowns.retain(|_, until| *until > at);
+        let runs = &mut contents.runs;
+        let kinds = [
+            (RunStatus::Completed, retention.runs_completed),
+            (RunStatus::Failed, retention.runs_failed),
+            (RunStatus::Stopped, retention.runs_stopped),
+        ];
+        let pruned_runs = kinds.map(|(status, keep)| {
+            let (rows, forgettable) = ended(&runs.runs, status);
+            doom(forgettable, rows, keep, at, |id| drop(runs.runs.remove(&id)))
+        });
+        let (rows, sessions) = runs.forgettable_sessions();
+        let sessions = doom(sessions, rows, retention.sessions, at, |id| drop(runs.sessions.remove(&id)));
         Ok(Pruned {
+            runs: pruned_runs.iter().sum(),
+            sessions,
             keys: doom(keys, contents.keys.len(), retention.keys, at, |key| drop(contents.keys.remove(&key))),
             dead_letters: doom(dead, contents.dead.len(), retention.dead_letters, at, |id| {
                 contents.dead.remove(&id);
@@ -315,6 +348,9 @@ impl Contents {
                 change => return Some(Refusal::UnknownCursor(change.name().to_string())),
             }
         }
+        if let Err(refusal) = self.runs.after(&change.runs) {
+            return Some(refusal);
+        }
         let unknown = change.writes.iter().find(|write| !handlers.contains(write.name.as_ref()))?;
         Some(Refusal::UnknownWrite(unknown.name.to_string()))
     }
@@ -400,6 +436,9 @@ impl Contents {
         grant.entries = accepted.collect();
         if let Some(numbering) = change.numbering.filter(|_| !change.drafts.is_empty()) {
             self.last_id = numbering.id(change.drafts.len() - 1).0;
+        }
+        if let Ok(Some(runs)) = self.runs.after(&change.runs) {
+            self.runs = runs;
         }
         if !self.cursors.is_empty() {
             for fact in Committed::new(change.clone(), grant.clone(), at).facts() {

@@ -9,17 +9,18 @@ use crate::error::{batch_error, read_error};
 use crate::fleeting::Fleeting;
 use crate::open::{Mirrors, SqliteStore};
 use crate::options::WriteHandler;
-use crate::{facts, history, recover, revision, row};
+use crate::{facts, history, recover, revision, row, run};
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::collections::{BTreeSet, HashMap};
 use worksite_model::{
     Burial, Change, Cursor, DeadLetter, Draft, Entry, EnvelopeId, FactOffset, FailureKind, Fate, Grant, Interest,
-    LoggedFact, Payload, PersonId, Pruned, Recovered, Refusal, Removal, Retention, Retry, Revision, Roster,
-    RosterChange, Settlement, StateWrite, Store, StoreError, Tally, ThreadEntry, Timestamp, Verdict, Waiting,
+    LoggedFact, Payload, PersonId, Pruned, Recovered, RecoveredRuns, Refusal, Removal, Retention, Retry, Revision,
+    Roster, RosterChange, Run, RunFilter, RunId, Session, Settlement, StateWrite, Store, StoreError, Tally,
+    ThreadEntry, Timestamp, Verdict, Waiting,
 };
 
 /// Why a transaction did not get to its end.
-enum Trouble {
+pub(crate) enum Trouble {
     /// This change cannot be written; its neighbours can.
     Change(Refusal),
     /// Nothing can be written now.
@@ -109,6 +110,22 @@ impl Store for SqliteStore {
 
     fn facts(&mut self, interest: &Interest, after: FactOffset, limit: usize) -> Result<Vec<LoggedFact>, StoreError> {
         facts::page(&self.connection, interest, after, limit).map_err(|error| read_error(&error))
+    }
+
+    fn runs(&mut self) -> Result<RecoveredRuns, StoreError> {
+        run::recovered(&self.connection).map_err(|error| read_error(&error))
+    }
+
+    fn run(&mut self, id: RunId) -> Result<Option<Run>, StoreError> {
+        run::run(&self.connection, id).map_err(|error| read_error(&error))
+    }
+
+    fn run_history(&mut self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        run::history(&self.connection, filter).map_err(|error| read_error(&error))
+    }
+
+    fn session(&mut self, id: &str) -> Result<Option<Session>, StoreError> {
+        run::session(&self.connection, id).map_err(|error| read_error(&error))
     }
 
     fn tally(&mut self) -> Result<Tally, StoreError> {
@@ -374,6 +391,9 @@ impl<'a> Writer<'a> {
         if let Some(numbering) = change.numbering.filter(|_| !change.drafts.is_empty()) {
             // Also where the last of them were known already: what was given once is not given again.
             self.mirrors.last_id = numbering.id(change.drafts.len() - 1).0;
+        }
+        for write in &change.runs {
+            self.write_run(write)?;
         }
         self.log_facts(change, &grant)?;
         Ok(grant)

@@ -31,6 +31,8 @@ mod revision;
 
 mod row;
 
+mod run;
+
 mod reader;
 pub use reader::{InboxSummary, Reader};
 

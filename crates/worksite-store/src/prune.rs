@@ -1,8 +1,8 @@
 //! Pruning owns forgetting: what has ended and is older, or more, than is to be kept. It shares the writer with everybody
 //! else, so one call deletes a bounded number of rows of each table.
 
-use crate::facts;
 use crate::open::SqliteStore;
+use crate::{facts, run};
 use rusqlite::{Connection, params};
 use worksite_model::{Keep, PersonId, Pruned, Retention, Timestamp};
 
@@ -12,7 +12,10 @@ const PRUNED_MAX: i64 = 10_000;
 impl SqliteStore {
     pub(crate) fn prune_all(&mut self, retention: &Retention, at: Timestamp) -> rusqlite::Result<Pruned> {
         let transaction = self.connection.unchecked_transaction()?;
+        let (runs, sessions) = run::prune(&transaction, retention, at)?;
         let pruned = Pruned {
+            runs,
+            sessions,
             keys: prune_keys(&transaction, retention.keys, at)?,
             dead_letters: prune_table(&transaction, "dead_letters", "buried_at", retention.dead_letters, at)?,
             history: prune_table(&transaction, "history", "left_at", retention.history, at)?,

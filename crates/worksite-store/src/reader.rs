@@ -10,8 +10,8 @@ use rusqlite::{Connection, OpenFlags, params};
 use std::path::Path;
 use std::time::Duration;
 use worksite_model::{
-    Cursor, DeadLetter, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId, Revision, Roster, StoreError,
-    Tally, ThreadEntry, WaitingDelivery,
+    Cursor, DeadLetter, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId, Revision, Roster, Run,
+    RunFilter, RunId, StoreError, Tally, ThreadEntry, WaitingDelivery,
 };
 
 /// A read-only view of a site's file.
@@ -135,6 +135,22 @@ impl Reader {
     /// [`StoreError`] when the file cannot be read.
     pub fn thread(&self, thread: &str, after: EnvelopeId, limit: usize) -> Result<Vec<ThreadEntry>, StoreError> {
         crate::history::thread(&self.connection, thread, after, limit).map_err(|error| read_error(&error))
+    }
+
+    /// A run, live or ended.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
+        crate::run::run(&self.connection, id).map_err(|error| read_error(&error))
+    }
+
+    /// The runs that are meant, live or ended, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        crate::run::history(&self.connection, filter).map_err(|error| read_error(&error))
     }
 
     /// The durable subscriptions, in order of names: where each stands, and how far behind.

@@ -30,11 +30,16 @@ pub mod prelude {
         Payload, PayloadError, Person, PersonId, Priority, Retention, RetryPolicy, Roster, Routine, RoutineFailure,
         Standing, Tally, Timestamp, Turn,
     };
+    pub use worksite_model::{
+        Capabilities, Conflict, Demand, Demands, ExecutionMode, KeyLimit, Missed, Recovery, Run, RunDraft, RunFilter,
+        RunId, RunPolicy, RunRejection, RunReport, RunStatus, RunnerId, RunnerInfo, Schedule, SessionUse,
+    };
     pub use worksite_runtime::{
         Activity, AgentError, AgentHandle, AgentService, AskError, Clock, DeskError, InboxReport, ManualClock, Receipt,
         SendError, Slow, Status, Subscription, SubscriptionOptions, SubscriptionReport, Termination, Told,
         WorkerHandle, WorkerRuntime, WorkerRuntimeManager, Workflow,
     };
+    pub use worksite_runtime::{RunError, RunQueue, RunnerCommand};
     pub use worksite_store::{SqliteOptions, SyncMode};
 }
 

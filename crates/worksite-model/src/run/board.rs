@@ -206,6 +206,8 @@ impl RunBoard {
             RunStatus::Completed => counts.completed += 1,
             RunStatus::Failed => counts.failed += 1,
             RunStatus::Stopped => counts.stopped += 1,
+            // Its runner may be waiting for work, and has some.
+            RunStatus::Stopping => self.index.is_fresh = true,
             RunStatus::Pending if before != Some(RunStatus::Pending) => counts.requeued += 1,
             _ => {}
         }

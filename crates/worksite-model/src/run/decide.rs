@@ -137,6 +137,8 @@ impl RunBoard {
         if let Some(key) = &draft.unique {
             self.keys.insert(key.clone(), id);
         }
+        // It has been decided.
+        draft.conflict = Conflict::default();
         self.coming += 1;
         let run = Arc::new(Run::new(id, draft, now));
         writes.push(RunWrite::Add(run.clone()));
@@ -159,7 +161,7 @@ impl RunBoard {
                 if self.sessions.contains_key(&name) {
                     return Err(RunRejection::SessionExists(name));
                 }
-                writes.push(RunWrite::Open(Session {
+                writes.push(RunWrite::Open(Box::new(Session {
                     id: name,
                     agent: draft.agent.clone(),
                     project_dir: draft.project_dir.clone(),
@@ -167,7 +169,7 @@ impl RunBoard {
                     created_at: now,
                     place: Demands::none(),
                     status: None,
-                }));
+                })));
             }
             SessionUse::Resume(name) => {
                 let known = sessions.iter().find(|session| session.id == *name);
@@ -231,6 +233,28 @@ impl RunBoard {
             }
         }
         (writes, claimed)
+    }
+
+    /// Whether there is anything for a runner with these capabilities.
+    pub fn has_work(&mut self, capabilities: &Arc<Capabilities>, now: Timestamp) -> bool {
+        self.put_due_in_line(now);
+        self.index.first(capabilities, now).is_some()
+    }
+
+    /// Time has passed: what was not claimable may be.
+    pub fn look_at_the_clock(&mut self, now: Timestamp) {
+        self.put_due_in_line(now);
+        self.index.is_fresh = true;
+    }
+
+    /// A session's callback is being made.
+    pub fn expect_callback(&mut self, session: &str) {
+        self.calling.insert(session.to_string());
+    }
+
+    /// It was not made, or is to be decided now.
+    pub fn expect_no_callback(&mut self, session: &str) {
+        self.calling.remove(session);
     }
 
     /// Runs whose moment has come may be claimed.

@@ -12,7 +12,7 @@ pub struct Run {
     pub id: RunId,
     /// When it was accepted.
     pub created_at: Timestamp,
-    /// What was asked for. Its session has an id by now.
+    /// What was asked for. Its session has an id by now, and its demands stand in `demands`.
     pub draft: Arc<RunDraft>,
     /// What it asks of a runner now.
     pub demands: Arc<Demands>,
@@ -48,8 +48,8 @@ pub struct Run {
 
 impl Run {
     /// A new run of this draft.
-    pub fn new(id: RunId, draft: RunDraft, at: Timestamp) -> Self {
-        let demands = Arc::new(draft.demands.clone());
+    pub fn new(id: RunId, mut draft: RunDraft, at: Timestamp) -> Self {
+        let demands = Arc::new(std::mem::take(&mut draft.demands));
         let due = draft.due.unwrap_or(at).max(at);
         Self {
             id,
@@ -154,7 +154,7 @@ pub enum RunWrite {
         run: Arc<Run>,
     },
     /// A new session. One that is there refuses the change.
-    Open(Session),
+    Open(Box<Session>),
     /// A session that is there has this place from now on.
     Bind {
         /// Which.

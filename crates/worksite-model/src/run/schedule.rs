@@ -1,7 +1,7 @@
 //! Runs at set times: [`Schedule`], a cron expression in a time zone, and what becomes of moments that passed unheard
 //! ([`Missed`]). The next moment is a function of the last: nothing here asks what time it is.
 
-use crate::{RunDraft, RunRejection, Timestamp};
+use crate::{Durable, Encoding, RunDraft, RunRejection, Timestamp};
 use croner::Cron;
 use jiff::Zoned;
 use jiff::tz::TimeZone;
@@ -38,6 +38,11 @@ pub struct Schedule {
     pub next: Option<Timestamp>,
     /// The last moment that made a run.
     pub last: Option<Timestamp>,
+}
+
+impl Durable for Schedule {
+    const TYPE: &'static str = "run schedule";
+    const ENCODING: Encoding = Encoding::Json;
 }
 
 impl Schedule {

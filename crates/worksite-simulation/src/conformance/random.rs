@@ -265,6 +265,7 @@ impl Dice {
             quarantine: keep(),
             facts: keep(),
             people: keep(),
+            ..Retention::default()
         }
     }
 
