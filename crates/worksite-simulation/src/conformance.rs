@@ -64,8 +64,14 @@ pub const CASES: &[Case] = &[
     ("every_field_of_a_run_comes_back", runs::every_field_of_a_run_comes_back),
     ("a_guard_that_does_not_hold_refuses_its_change_alone", runs::a_guard_that_does_not_hold_refuses_its_change_alone),
     ("a_unique_key_belongs_to_one_live_run", runs::a_unique_key_belongs_to_one_live_run),
-    ("a_session_is_opened_once_bound_and_stands_as_its_latest_run", runs::a_session_is_opened_once_bound_and_stands_as_its_latest_run),
-    ("what_owes_a_callback_is_known_until_it_has_called_once", runs::what_owes_a_callback_is_known_until_it_has_called_once),
+    (
+        "a_session_is_opened_once_bound_and_stands_as_its_latest_run",
+        runs::a_session_is_opened_once_bound_and_stands_as_its_latest_run,
+    ),
+    (
+        "what_owes_a_callback_is_known_until_it_has_called_once",
+        runs::what_owes_a_callback_is_known_until_it_has_called_once,
+    ),
     ("the_history_is_filtered_and_paged_the_newest_first", runs::the_history_is_filtered_and_paged_the_newest_first),
     ("a_schedule_moves_once", runs::a_schedule_moves_once),
     ("each_opening_is_another_life", runs::each_opening_is_another_life),

@@ -2,7 +2,8 @@
 
 use worksite_model::{
     Change, Cursor, DeadLetter, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId, Pruned, Recovered,
-    RecoveredRuns, Retention, Revision, Roster, Run, RunFilter, RunId, Session, Store, StoreError, Tally, ThreadEntry, Timestamp, Verdict, Waiting,
+    RecoveredRuns, Retention, Revision, Roster, Run, RunFilter, RunId, Session, Store, StoreError, Tally, ThreadEntry,
+    Timestamp, Verdict, Waiting,
 };
 
 /// What a store does otherwise than the one below it.

@@ -213,7 +213,10 @@ pub(super) fn a_schedule_moves_once(open: Open<'_>) {
     let schedule = Schedule::new("n", "0 * * * *", "UTC", RunDraft::new().agent("a"), AT).expect("it can be read");
     let first = Arc::new(schedule.clone());
     granted(store.as_mut(), change(vec![RunWrite::Schedule { guard: None, schedule: first.clone() }]));
-    let moved = Arc::new(Schedule { next: schedule.after(AT.after(Duration::from_secs(7_200))).expect("readable"), ..schedule });
+    let moved = Arc::new(Schedule {
+        next: schedule.after(AT.after(Duration::from_secs(7_200))).expect("readable"),
+        ..schedule
+    });
     let fire = || vec![RunWrite::Schedule { guard: first.next, schedule: moved.clone() }];
     granted(store.as_mut(), change(fire()));
     assert_eq!(write(store.as_mut(), fire()), Err(Refusal::ScheduleMoved("n".into())));
@@ -252,7 +255,8 @@ pub(super) fn runs_are_forgotten_by_status_age_and_count(open: Open<'_>) {
     // Five stopped ones are older than five seconds; of eleven failed ones four are kept, the one that owes among them
     // or besides.
     assert_eq!(pruned.runs, 5 + 7);
-    let left = |store: &mut dyn Store, status| store.run_history(&RunFilter::all().status(status)).expect("readable").len();
+    let left =
+        |store: &mut dyn Store, status| store.run_history(&RunFilter::all().status(status)).expect("readable").len();
     assert_eq!((left(store.as_mut(), RunStatus::Stopped), left(store.as_mut(), RunStatus::Failed)), (5, 4));
     assert!(store.run(owed).expect("readable").is_some() && store.run(live.id).expect("readable").is_some());
 }
