@@ -54,6 +54,9 @@ fn every_foreign_crate_has_one_home() {
         ("clap", set(&["worksite-cli"])),
         ("bincode", set(&["worksite-model"])),
         ("crc32fast", set(&["worksite-model"])),
+        // Schedules: cron expressions in time zones.
+        ("croner", set(&["worksite-model"])),
+        ("jiff", set(&["worksite-model"])),
         // Derives on words, re-exported by the face for applications.
         ("serde", set(&["worksite-model", "worksite", "worksite-simulation"])),
         ("pollster", set(&["worksite"])),

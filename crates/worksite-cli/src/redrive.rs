@@ -51,6 +51,10 @@ async fn send_again(file: &Path, ids: Vec<EnvelopeId>) -> Result<Vec<Value>, Box
         quarantine: for_ever,
         facts: for_ever,
         people: for_ever,
+        runs_completed: for_ever,
+        runs_failed: for_ever,
+        runs_stopped: for_ever,
+        sessions: for_ever,
     };
     let site = Worksite::builder().manual(|_| true).retention(retention).open(file).await.map_err(in_words)?;
     let mut rows = Vec::new();

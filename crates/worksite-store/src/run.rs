@@ -195,9 +195,7 @@ fn bind_changed(update: &mut CachedStatement<'_>, guard: &Guard, run: &Run) -> r
 pub(crate) fn recovered(connection: &Connection) -> rusqlite::Result<RecoveredRuns> {
     let mut recovered = RecoveredRuns {
         epoch: connection.query_row("SELECT incarnation FROM site", [], |row| row.get(0))?,
-        last: connection
-            .query_row("SELECT number, tail FROM runs ORDER BY number DESC LIMIT 1", [], |row| id(row))
-            .optional()?,
+        last: connection.query_row("SELECT number, tail FROM runs ORDER BY number DESC LIMIT 1", [], id).optional()?,
         ..RecoveredRuns::default()
     };
     let live = format!("SELECT {COLUMNS} FROM runs INDEXED BY runs_live WHERE ended_at IS NULL ORDER BY number");

@@ -8,7 +8,7 @@ use crate::{
     Capabilities, Demands, IdMap, RecoveredRuns, RecoveryReport, Run, RunFilter, RunId, RunIds, RunPolicy, RunStatus,
     RunWrite, RunnerId, Schedule, Timestamp,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A live run, and whether a write to it is on its way.
@@ -57,11 +57,11 @@ pub struct RunBoard {
     /// Held runs, by the moments at which their claims end.
     pub(crate) leases: BTreeSet<(Timestamp, RunId)>,
     /// Live runs of each session.
-    pub(crate) sessions: HashMap<String, BTreeSet<RunId>>,
+    pub(crate) sessions: BTreeMap<String, BTreeSet<RunId>>,
     /// Who holds what.
     pub(crate) holders: BTreeMap<RunnerId, BTreeSet<RunId>>,
     /// Unique keys of live runs, and of those on their way.
-    pub(crate) keys: HashMap<String, RunId>,
+    pub(crate) keys: BTreeMap<String, RunId>,
     /// Runs that have ended and owe their parent session a callback.
     pub(crate) owing: BTreeMap<String, BTreeMap<RunId, Arc<Run>>>,
     /// Sessions whose callback is on its way.
@@ -74,7 +74,7 @@ pub struct RunBoard {
     pub(crate) coming: usize,
     pub(crate) counts: RunCounts,
     /// Demands as all equal ones share them, for runs that are not in the index.
-    kinds: HashMap<Capabilities, Arc<Capabilities>>,
+    kinds: BTreeMap<Capabilities, Arc<Capabilities>>,
 }
 
 /// Kinds of capabilities that are remembered as shared ones.
@@ -92,9 +92,9 @@ impl RunBoard {
             later: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             leases: BTreeSet::new(),
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             holders: BTreeMap::new(),
-            keys: HashMap::new(),
+            keys: BTreeMap::new(),
             owing: BTreeMap::new(),
             calling: BTreeSet::new(),
             schedules: recovered.schedules.into_iter().map(|schedule| (schedule.name.clone(), schedule)).collect(),
@@ -102,7 +102,7 @@ impl RunBoard {
             runners: Runners::default(),
             coming: 0,
             counts: RunCounts::default(),
-            kinds: HashMap::new(),
+            kinds: BTreeMap::new(),
         };
         for (key, limit) in board.policy.limits.clone() {
             board.index.set_limit(&key, limit);

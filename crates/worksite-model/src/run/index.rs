@@ -2,9 +2,9 @@
 //! runner the buckets it meets. A claim looks at one head for each such bucket, however many runs stand ahead that the
 //! runner cannot take.
 
-use crate::{Capabilities, Demands, KeyLimit, Run, RunId, Timestamp};
+use crate::{Capabilities, Demands, IdMap, KeyLimit, Run, RunId, Timestamp};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A pending run's place: priority, then the moment from which it may be claimed, then the order of acceptance.
@@ -66,10 +66,10 @@ const CLASSES_MAX: usize = 4_096;
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     buckets: Vec<Bucket>,
-    by_demands: HashMap<(Arc<Demands>, Option<usize>), usize>,
+    by_demands: IdMap<(Arc<Demands>, Option<usize>), usize>,
     empty: usize,
     classes: Vec<Class>,
-    by_capabilities: HashMap<Arc<Capabilities>, usize>,
+    by_capabilities: IdMap<Arc<Capabilities>, usize>,
     gauges: Vec<Gauge>,
     by_key: BTreeMap<String, usize>,
     /// Whether a run became claimable since somebody last asked.

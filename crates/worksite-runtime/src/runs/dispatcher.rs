@@ -11,13 +11,13 @@ use crate::persistence::{Answer, Read};
 use crate::runtime::House;
 use actix::WeakAddr;
 use actix::prelude::*;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use worksite_model::{
-    Added, Change, Committed, Decision, Refusal, Run, RunBoard, RunCounts, RunDraft, RunId, RunRejection, RunStatus,
-    RunWrite, RunnerId, Session, SessionUse, Standby, Store, StoreError, Timestamp, reported,
+    Added, Change, Committed, Decision, IdMap, Refusal, Run, RunBoard, RunCounts, RunDraft, RunId, RunRejection,
+    RunStatus, RunWrite, RunnerId, Session, SessionUse, Standby, Store, StoreError, Timestamp, reported,
 };
 
 type Verdict = Result<Arc<Committed>, CommitFailure>;
@@ -39,7 +39,7 @@ pub(crate) struct Dispatcher {
     /// The number of the last that waits.
     last_waiting: u64,
     /// Who waits for the end of which run.
-    watching: HashMap<RunId, Vec<Reply<Arc<Run>>>>,
+    watching: IdMap<RunId, Vec<Reply<Arc<Run>>>>,
     /// Stops that runners have been told of.
     told: BTreeSet<(RunnerId, RunId)>,
     /// When the timer will go off, and the timer.
@@ -74,7 +74,7 @@ impl Dispatcher {
             parked: Vec::new(),
             waiting: VecDeque::new(),
             last_waiting: 0,
-            watching: HashMap::new(),
+            watching: IdMap::default(),
             told: BTreeSet::new(),
             timer: None,
             waits: Histogram::default(),
