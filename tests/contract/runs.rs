@@ -328,7 +328,7 @@ fn a_guarded_write_lets_one_of_two_connections_win_and_the_house_learns_of_it() 
         // The board still believes that it is pending: the guard refuses, the board learns, the next one is claimed.
         let claimed = queue.claim_run(&runner("house")).await.unwrap().unwrap();
         assert_eq!(claimed.id, runs[1].id);
-        let known = queue.get_run(runs[0].id).await.unwrap().unwrap();
+        let known = queue.get_run_with_fallback(runs[0].id).await.unwrap().unwrap();
         assert_eq!((known.status, known.fence), (RunStatus::Claimed, 1));
         assert_eq!(queue.claim_run(&runner("house")).await.unwrap(), None);
         site.shutdown().await;
