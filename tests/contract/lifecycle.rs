@@ -73,10 +73,9 @@ async fn terminating_drains_or_breaks_off_and_the_id_may_be_used_again() {
         let site = plot.open().await;
         site.sync(people()).await.unwrap();
         let handle = site.worker(1).unwrap();
-        site.send(Draft::to(1, &Task { ms: 150 }).unwrap()).await.unwrap();
-        for index in 0..20 {
-            site.send(note(1, &index.to_string())).await.unwrap();
-        }
+        // Together: all are there before the first has ended, however slow the machine is.
+        let notes = (0..20).map(|index| note(1, &index.to_string()));
+        site.send_all(std::iter::once(Draft::to(1, &Task { ms: 150 }).unwrap()).chain(notes).collect()).await.unwrap();
         until(&handle, Status::Processing).await;
         site.terminate(1, how, Departure::Purge).await.unwrap();
         assert_eq!(handle.status(), Status::Terminated);

@@ -15,9 +15,13 @@ use std::path::Path;
 use std::time::Duration;
 use worksite_model::{Draft, Limits, Store};
 use worksite_simulation::{
-    Fault, Letter, MemoryDisk, MemoryStore, Remembered, Scenario, Step, World, recovery_equals_life,
+    Event, Fault, Letter, MemoryDisk, MemoryStore, Remembered, Scenario, Step, World, recovery_equals_life,
 };
 use worksite_store::{SqliteOptions, SqliteStore};
+
+/// A crash before a commit and one after it, in a house that runs ahead of the disk (an odd seed) and in one that does not.
+const BOTH_WAYS: [(u64, fn(u64) -> Fault); 4] =
+    [(1, Fault::CrashBefore), (1, Fault::CrashAfter), (2, Fault::CrashBefore), (2, Fault::CrashAfter)];
 
 /// Seeds that failed once. They are played every time.
 const OLD_WOUNDS: &[u64] = &[];
@@ -103,13 +107,36 @@ fn laws_hold_under_many_seeds() {
     }
 }
 
+/// How many turns began before their envelope was durable.
+fn turns_ahead(world: &World) -> usize {
+    let (mut accepted, mut ahead) = (std::collections::BTreeSet::new(), 0);
+    for event in world.trace().events() {
+        match event {
+            Event::Committed { committed, .. } => {
+                accepted.extend(committed.envelopes.iter().map(|envelope| envelope.id))
+            }
+            Event::Performed { id, .. } => ahead += usize::from(!accepted.contains(&id)),
+            _ => {}
+        }
+    }
+    ahead
+}
+
+#[test]
+fn pure_routines_run_ahead_of_the_disk_and_others_never() {
+    let scenario = Scenario::generate(7, 15);
+    let ahead = turns_ahead(&played(7, &scenario, &[]).1);
+    assert!(ahead > 5, "{ahead} turns");
+    assert_eq!(turns_ahead(&played(8, &scenario, &[]).1), 0);
+}
+
 #[test]
 fn a_crash_at_every_commit_in_memory_ends_as_the_unbroken_run() {
     let scenario = small_scenario();
-    let (unbroken, _) = played(1, &scenario, &[]);
-    for crash in [Fault::CrashBefore as fn(u64) -> Fault, Fault::CrashAfter] {
+    for (seed, crash) in BOTH_WAYS {
+        let (unbroken, _) = played(seed, &scenario, &[]);
         for commit in 1.. {
-            let (remembered, world) = played(1, &scenario, &[crash(commit)]);
+            let (remembered, world) = played(seed, &scenario, &[crash(commit)]);
             recovery_equals_life(&unbroken, &remembered)
                 .unwrap_or_else(|broken| panic!("{:?}: {broken}", crash(commit)));
             if lives(&world) == 1 {
@@ -123,12 +150,12 @@ fn a_crash_at_every_commit_in_memory_ends_as_the_unbroken_run() {
 #[test]
 fn a_crash_at_every_commit_in_a_file_ends_as_the_unbroken_run() {
     let scenario = small_scenario();
-    let (unbroken, _) = played(1, &scenario, &[]);
-    for crash in [Fault::CrashBefore as fn(u64) -> Fault, Fault::CrashAfter] {
+    for (seed, crash) in BOTH_WAYS {
+        let (unbroken, _) = played(seed, &scenario, &[]);
         for commit in 1.. {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("site.db");
-            let mut world = World::new(1);
+            let mut world = World::new(seed);
             let faults = |life| if life == 0 { vec![crash(commit)] } else { vec![] };
             let remembered = world.lives(&scenario, |life| sqlite(&path, faults(life))).unwrap();
             recovery_equals_life(&unbroken, &remembered)

@@ -21,7 +21,7 @@ impl fmt::Display for EnvelopeId {
 pub struct Envelope {
     /// Its number.
     pub id: EnvelopeId,
-    /// When it was accepted.
+    /// When it was handed to the writer; never before the one with the id before.
     pub accepted_at: Timestamp,
     /// What its sender wrote.
     pub draft: Draft,

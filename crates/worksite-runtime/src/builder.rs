@@ -127,7 +127,7 @@ impl Builder {
             System::new().block_on(async move {
                 let writer = Arbiter::new();
                 let started = self.start_actors(store, |persistence| {
-                    Persistence::start_in_arbiter(&writer.handle(), move |_| persistence)
+                    Persistence::start_in_arbiter(&writer.handle(), move |_| persistence.alone())
                 });
                 let _gone = ready.send(started.map_err(E::from));
                 let _dropped = stopped.await;

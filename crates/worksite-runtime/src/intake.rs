@@ -6,11 +6,16 @@
 //! it is not accepted after all, the worker is told, and what it made of it is refused, because that envelope does not wait.
 
 use crate::persistence::Answer;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use worksite_model::{Change, Draft, Envelope, EnvelopeId, Numbering, Timestamp};
 
 /// Changes that wait for the writer.
-pub(crate) struct Intake(Mutex<Line>);
+pub(crate) struct Intake {
+    line: Mutex<Line>,
+    /// Told when the last of those that went ahead has come back, if the writer waits for it.
+    back: Condvar,
+}
 
 /// What has queued behind the last commit. Changes and answers apart, because the store is given the changes alone.
 struct Line {
@@ -18,6 +23,10 @@ struct Line {
     answers: Vec<Handed>,
     /// Envelopes that go to their workers while they are being written.
     ahead: Vec<Arc<Envelope>>,
+    /// How many of the envelopes that went ahead with these changes have not come back with a change of their worker.
+    away: usize,
+    /// The id of the last draft before these changes.
+    before: i64,
     /// The id of the last draft that was taken in.
     last: i64,
     /// When that was.
@@ -32,6 +41,19 @@ pub(crate) struct Handed {
     pub(crate) ahead: bool,
 }
 
+impl Line {
+    /// Counts what a worker has done with envelopes that went ahead with the changes that wait.
+    fn come_back(&mut self, change: &Change) {
+        if self.away == 0 {
+            return;
+        }
+        let done = change.settled.iter().map(|settlement| settlement.id());
+        let done = done.chain(change.retried.iter().map(|retry| retry.id));
+        let done = done.chain(change.buried.iter().map(|burial| burial.id()));
+        self.away = self.away.saturating_sub(done.filter(|id| id.0 > self.before).count());
+    }
+}
+
 /// Who is to be told that something waits at the intake.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wake {
@@ -43,8 +65,9 @@ impl Intake {
     /// An intake whose first id comes after this one.
     pub(crate) fn new(last: EnvelopeId) -> Self {
         let (changes, answers, ahead) = (Vec::new(), Vec::new(), Vec::new());
-        let last_at = Timestamp::from_micros(i64::MIN);
-        Self(Mutex::new(Line { changes, answers, ahead, last: last.0, last_at, closed: false }))
+        let (last_at, before, last) = (Timestamp::from_micros(i64::MIN), last.0, last.0);
+        let line = Line { changes, answers, ahead, away: 0, before, last, last_at, closed: false };
+        Self { line: Mutex::new(line), back: Condvar::new() }
     }
 
     /// Takes a change in, numbers its drafts, and asks `goes_ahead` whether they go to their workers at once: in the order
@@ -62,6 +85,10 @@ impl Intake {
             return Wake::default();
         }
         let mut wake = Wake { writer: line.changes.is_empty(), supervisor: false };
+        line.come_back(&change);
+        if line.away == 0 {
+            self.back.notify_one();
+        }
         let mut ahead = false;
         if !change.drafts.is_empty() {
             // Moments of acceptance never go back: the order of ids is theirs.
@@ -72,6 +99,7 @@ impl Intake {
             ahead = goes_ahead(&change.drafts);
             if ahead {
                 wake.supervisor = line.ahead.is_empty();
+                line.away += change.drafts.len();
                 line.ahead.extend(change.drafts.iter().enumerate().map(|(place, draft)| {
                     let (id, accepted_at) = (numbering.id(place), numbering.at);
                     Arc::new(Envelope { id, accepted_at, draft: draft.clone() })
@@ -91,7 +119,22 @@ impl Intake {
     /// Takes all that waits, in order.
     pub(crate) fn take(&self) -> (Vec<Change>, Vec<Handed>) {
         let mut line = self.line();
+        (line.away, line.before) = (0, line.last);
         (std::mem::take(&mut line.changes), std::mem::take(&mut line.answers))
+    }
+
+    /// Whether something went ahead with the changes that wait now, and has not come back.
+    pub(crate) fn is_anybody_away(&self) -> bool {
+        self.line().away > 0
+    }
+
+    /// Blocks until all that went ahead has come back, at most so long.
+    pub(crate) fn wait_for_all(&self, most: Duration) {
+        let line = self.line();
+        if line.away > 0 {
+            let waited = self.back.wait_timeout_while(line, most, |line| line.away > 0);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     /// Takes nothing in any more; what waits is dropped.
@@ -102,6 +145,6 @@ impl Intake {
 
     // A panic elsewhere leaves the line whole: pushing and taking are the only writes.
     fn line(&self) -> MutexGuard<'_, Line> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -32,6 +32,22 @@ const PRUNED_MANY: u64 = 1_000;
 /// How soon.
 const PRUNE_AGAIN: Duration = Duration::from_millis(100);
 
+/// How long the writer waits for workers whose mail went ahead, so that what they make of it comes into the same group: less
+/// than a sync of the disk takes.
+const AWAY_TIME_MAX: Duration = Duration::from_micros(50);
+
+/// How many turns it lets others have meanwhile, where it shares their thread: a few hands in a chain of workers.
+const AWAY_TURNS_MAX: u32 = 16;
+
+/// How the writer waits for workers whose mail went ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It has a thread of its own: it blocks, for a moment.
+    Wait,
+    /// It shares the workers' thread: it lets them go first.
+    Yield,
+}
+
 /// The answer a sender waits for: receipts in the order of the drafts, or the drafts given back.
 pub(crate) type SendAnswer = Result<Vec<Receipt>, SendError>;
 
@@ -58,6 +74,7 @@ pub(crate) struct Persistence {
     limits: Limits,
     retention: Retention,
     counters: Arc<Counters>,
+    patience: Patience,
     /// When the last commit was.
     last_at: Timestamp,
 }
@@ -82,8 +99,17 @@ impl Persistence {
             limits,
             retention,
             counters,
+            patience: Patience::Yield,
             last_at: Timestamp::from_micros(i64::MIN),
         }
+    }
+}
+
+impl Persistence {
+    /// The same, on a thread of its own.
+    pub(crate) fn alone(mut self) -> Self {
+        self.patience = Patience::Wait;
+        self
     }
 }
 
@@ -155,8 +181,14 @@ pub(crate) struct Flush;
 impl Handler<Flush> for Persistence {
     type Result = ();
 
-    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
-        self.flush();
+    fn handle(&mut self, _: Flush, ctx: &mut Self::Context) {
+        match self.patience {
+            Patience::Wait => {
+                self.intake.wait_for_all(AWAY_TIME_MAX);
+                self.flush();
+            }
+            Patience::Yield => self.flush_after(AWAY_TURNS_MAX, ctx),
+        }
     }
 }
 
@@ -237,6 +269,15 @@ impl Persistence {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "what need not be kept could not be forgotten"),
         }
+    }
+
+    /// Lets others on this thread have their turns until all that went ahead has come back, or so many; then commits.
+    fn flush_after(&mut self, turns: u32, ctx: &mut Context<Self>) {
+        if turns == 0 || !self.intake.is_anybody_away() {
+            return self.flush();
+        }
+        let yielded = tokio::task::yield_now().into_actor(self);
+        ctx.spawn(yielded.map(move |(), persistence, ctx| persistence.flush_after(turns - 1, ctx)));
     }
 
     /// Commits what has queued, as many changes in a transaction as are allowed.

@@ -142,8 +142,11 @@ impl Laws {
             }
             Event::Counted { tally, waiting } => self.count(tally, waiting),
             Event::Receipt(id) => self.is_committed(*id, "a receipt"),
-            Event::Performed { id, .. } => {
-                self.is_committed(*id, "a turn")?;
+            Event::Performed { id, pure, .. } => {
+                // What a pure routine makes of it stays inside until both are durable (ruling 19).
+                if !pure {
+                    self.is_committed(*id, "a turn")?;
+                }
                 hold(Law::AdmitOnce, !self.ended.contains(id), || format!("{id} was performed after its end"))
             }
             Event::Told(fact) => {
@@ -397,7 +400,7 @@ mod tests {
     #[test]
     fn each_law_can_be_broken() {
         let person = PersonId(1);
-        let performed = |id| Event::Performed { person, id: EnvelopeId(id), attempt: 1 };
+        let performed = |id| Event::Performed { person, id: EnvelopeId(id), attempt: 1, pure: false };
         let waits = Tally { accepted: 1, waiting: 1, ..Tally::default() };
         assert_eq!(broken(&[accepted(1), performed(3)]), Some(Law::CommitBeforeTell));
         assert_eq!(broken(&[Event::Receipt(EnvelopeId(1))]), Some(Law::CommitBeforeTell));

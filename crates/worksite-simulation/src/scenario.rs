@@ -84,13 +84,17 @@ impl Letters {
     }
 }
 
-fn witness(trace: &Trace, turn: &Turn<Letters>) {
+fn witness(trace: &Trace, turn: &Turn<Letters>, pure: bool) {
     let (person, id, attempt) = (turn.person(), turn.envelope().id, turn.attempt());
-    trace.push(Event::Performed { person, id, attempt });
+    trace.push(Event::Performed { person, id, attempt, pure });
 }
 
 /// Takes letters.
-pub(crate) struct Clerk(pub(crate) Trace);
+pub(crate) struct Clerk {
+    pub(crate) trace: Trace,
+    /// Whether it runs ahead of the disk. The trace does not mind.
+    pub(crate) pure: bool,
+}
 
 impl Routine for Clerk {
     const NAME: &'static str = "clerk";
@@ -98,7 +102,7 @@ impl Routine for Clerk {
     type Message = Letter;
 
     fn perform(&self, turn: &mut Turn<Letters>, letter: Letter) -> Ended {
-        witness(&self.0, turn);
+        witness(&self.trace, turn, self.pure);
         let id = turn.envelope().id.0;
         match letter {
             Letter::Note(number) => turn.state.note(number, id),
@@ -126,6 +130,10 @@ impl Routine for Clerk {
     fn retry(&self) -> RetryPolicy {
         RetryPolicy { attempts_max: 4, ..RetryPolicy::default() }
     }
+
+    fn is_pure(&self) -> bool {
+        self.pure
+    }
 }
 
 /// Takes letters that take their time.
@@ -137,7 +145,7 @@ impl AsyncRoutine for SlowClerk {
     type Message = SlowLetter;
 
     async fn perform(&self, turn: &mut Turn<Letters>, SlowLetter(number, seconds): SlowLetter) -> Ended {
-        witness(&self.0, turn);
+        witness(&self.0, turn, false);
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         let id = turn.envelope().id.0;
         turn.state.note(number, id);

@@ -56,6 +56,8 @@ pub enum Event {
         id: EnvelopeId,
         /// Which attempt.
         attempt: u32,
+        /// Whether the routine is pure, and may run ahead of the disk.
+        pure: bool,
     },
     /// The roster was synced: who was wanted, who is active now, and whose workers are awake.
     Synced {
