@@ -19,8 +19,11 @@ use worksite_simulation::{
 };
 use worksite_store::{SqliteOptions, SqliteStore};
 
+/// A crash around the commit of this number.
+type Crash = fn(u64) -> Fault;
+
 /// A crash before a commit and one after it, in a house that runs ahead of the disk (an odd seed) and in one that does not.
-const BOTH_WAYS: [(u64, fn(u64) -> Fault); 4] =
+const BOTH_WAYS: [(u64, Crash); 4] =
     [(1, Fault::CrashBefore), (1, Fault::CrashAfter), (2, Fault::CrashBefore), (2, Fault::CrashAfter)];
 
 /// Seeds that failed once. They are played every time.
