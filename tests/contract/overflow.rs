@@ -212,3 +212,43 @@ async fn senders_that_wait_hear_when_the_house_closes() {
     assert!(matches!(error, SendError::Stopped { .. }), "{error}");
     assert_eq!(error.into_drafts().len(), 1, "and get back what they sent");
 }
+
+/// Grace takes one and drops what is newer; the others let senders wait, at most so long.
+async fn grace_is_strict(plot: &Plot) -> Worksite {
+    let policy = |person: &Person| {
+        let strict = person.name == "grace";
+        let overflow = if strict { Overflow::DropNewest } else { Overflow::WaitFor(Duration::from_millis(200)) };
+        InboxPolicy { envelopes_max: if strict { 1 } else { 2 }, overflow, ..InboxPolicy::of(&Limits::default()) }
+    };
+    let site = Worksite::builder().inboxes(policy).open(plot.path()).await.unwrap();
+    site.sync(people()).await.unwrap();
+    site
+}
+
+#[tokio::test]
+async fn what_is_turned_away_counts_with_each_of_its_recipients_whenever_that_happens() {
+    let plot = Plot::new();
+    let site = grace_is_strict(&plot).await;
+    let counts = |person: i64| {
+        let report = site.inbox(person).unwrap();
+        (report.refused, report.dropped)
+    };
+    let kept = site.send_all(vec![note(2, "kept"), note(1, "kept"), note(1, "kept")]).await.unwrap();
+    // At once, because grace drops what is new.
+    let together = || vec![note(2, "new"), note(1, "new")];
+    let error = site.send_all(together()).await.unwrap_err();
+    assert!(matches!(error, SendError::Dropped { person: PersonId(2), .. }), "{error}");
+    assert_eq!((counts(1), counts(2)), ((1, 0), (0, 1)));
+    // At the deadline, because nobody makes room for ada.
+    let mut turned = together();
+    turned.reverse();
+    let error = site.send_all(turned.clone()).await.unwrap_err();
+    assert!(matches!(error, SendError::Overloaded { limit: "inbox_envelopes_max", .. }), "{error}");
+    assert_eq!((counts(1), counts(2)), ((2, 0), (1, 1)));
+    // From the line, because there is room with ada by then, and none with grace.
+    let waits = site.send_all(turned);
+    site.acknowledge(vec![kept[1].id]).await.unwrap();
+    let error = waits.await.unwrap_err();
+    assert!(matches!(error, SendError::Dropped { person: PersonId(2), .. }), "{error}");
+    assert_eq!((counts(1), counts(2)), ((3, 0), (1, 2)));
+}

@@ -1,6 +1,7 @@
 //! Places in inboxes: reserved before a change is proposed, given back when its envelope has gone.
 
 use super::{Desk, Directory, addressable};
+use crate::SendError;
 use std::sync::atomic::Ordering;
 use worksite_model::{Draft, Limits, Overflow, PersonId, Priority, Registry, Rejection, law};
 
@@ -157,10 +158,25 @@ impl Directory {
         }
     }
 
-    /// Counts drafts that were refused for want of room.
-    pub(crate) fn count_refused(&self, person: PersonId, drafts: usize) {
+    /// Turns a change away for want of room at this person's inbox, and says so as the inbox's policy wants. Each draft is
+    /// counted where it was to go: sent = delivered + refused + dropped, for everybody.
+    pub(crate) fn turn_away(
+        &self,
+        full: PersonId,
+        limit: &'static str,
+        overflow: Overflow,
+        drafts: Vec<Draft>,
+    ) -> SendError {
+        let drops = overflow == Overflow::DropNewest;
+        for to in drafts.iter().map(|draft| draft.to) {
+            if drops && to == full { self.count_dropped(to, 1) } else { self.count_refused(to) }
+        }
+        if drops { SendError::Dropped { person: full, drafts } } else { SendError::Overloaded { limit, drafts } }
+    }
+
+    fn count_refused(&self, person: PersonId) {
         if let Some(desk) = self.read().get(&person).filter(|desk| desk.active) {
-            desk.tenure().refuse(drafts as u64);
+            desk.tenure().refuse(1);
         }
     }
 

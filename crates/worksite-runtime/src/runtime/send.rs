@@ -166,27 +166,18 @@ impl Runtime {
             NoPlace::Full { draft, limit, overflow } => (draft, limit, overflow),
         };
         let person = drafts[draft].to;
-        let count = drafts.iter().filter(|draft| draft.to == person).count();
         if !house.directory.is_awake(person) {
             // What has expired there holds room until somebody looks.
             self.0.supervisor.do_send(Start(person));
         }
-        match overflow {
-            Overflow::DropNewest => {
-                house.directory.count_dropped(person, count);
-                return Err(SendError::Dropped { person, drafts });
-            }
-            Overflow::Wait | Overflow::WaitFor(_) => {
-                if house.directory.park(person, &house.limits) {
-                    self.0.supervisor.do_send(Park { person, limit, overflow, drafts, answer });
-                    return Ok(());
-                }
-                house.directory.count_refused(person, count);
-                return Err(SendError::Overloaded { limit: "changes_parked_max", drafts });
-            }
-            Overflow::Reject | Overflow::DropOldest => house.directory.count_refused(person, count),
+        if !matches!(overflow, Overflow::Wait | Overflow::WaitFor(_)) {
+            return Err(house.directory.turn_away(person, limit, overflow, drafts));
         }
-        Err(SendError::Overloaded { limit, drafts })
+        if !house.directory.park(person, &house.limits) {
+            return Err(house.directory.turn_away(person, "changes_parked_max", Overflow::Reject, drafts));
+        }
+        self.0.supervisor.do_send(Park { person, limit, overflow, drafts, answer });
+        Ok(())
     }
 
     /// Hands a change that also sends drafts to the writer, once there is a place for each.

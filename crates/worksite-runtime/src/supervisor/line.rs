@@ -42,13 +42,6 @@ impl Handler<Park> for Supervisor {
     }
 }
 
-/// Who is served waits for no deadline any more: a timer that is left behind is polled for as long as it was to wait.
-fn cancel(parked: &mut Parked, ctx: &mut Context<Supervisor>) {
-    if let Some(timer) = parked.timer.take() {
-        ctx.cancel_future(timer);
-    }
-}
-
 impl Supervisor {
     pub(super) fn unpark_first(&mut self, person: PersonId) -> Option<Parked> {
         let parked = self.parking.pop(person)?;
@@ -67,37 +60,32 @@ impl Supervisor {
     pub(super) fn try_line(&mut self, person: PersonId, ctx: &mut Context<Self>) {
         let house = self.house.clone();
         while let Some(mut parked) = self.parking.pop(person) {
-            match house.directory.reserve(&parked.drafts, &house.registry, &house.limits, true) {
-                Ok(()) => {
-                    cancel(&mut parked, ctx);
-                    house.directory.unpark(person);
-                    house.directory.count_departure();
-                    let change = Change::send(parked.drafts);
-                    house.propose(change, parked.answer);
-                }
-                Err(NoPlace::Rejected(rejection)) => {
-                    cancel(&mut parked, ctx);
-                    house.directory.unpark(person);
-                    parked.refuse(|drafts| SendError::Rejected { rejection, drafts });
-                }
+            let no_place = match house.directory.reserve(&parked.drafts, &house.registry, &house.limits, true) {
                 // Another of its recipients may be the one without room: it keeps its place in this line all the same.
                 Err(NoPlace::Full { limit, overflow: Overflow::Wait | Overflow::WaitFor(_), .. }) => {
                     parked.limit = limit;
                     return self.parking.return_first(person, parked);
                 }
-                // Unless that one lets nobody wait.
-                Err(NoPlace::Full { draft, limit, overflow }) => {
-                    cancel(&mut parked, ctx);
-                    house.directory.unpark(person);
+                Ok(()) => None,
+                Err(no_place) => Some(no_place),
+            };
+            house.directory.unpark(person);
+            // Who is served waits for no deadline any more: a timer that is left behind is polled for as long as it was to wait.
+            if let Some(timer) = parked.timer.take() {
+                ctx.cancel_future(timer);
+            }
+            match no_place {
+                None => {
+                    house.directory.count_departure();
+                    house.propose(Change::send(parked.drafts), parked.answer);
+                }
+                Some(NoPlace::Rejected(rejection)) => {
+                    parked.refuse(|drafts| SendError::Rejected { rejection, drafts });
+                }
+                // One of its recipients lets nobody wait.
+                Some(NoPlace::Full { draft, limit, overflow }) => {
                     let full = parked.drafts[draft].to;
-                    let count = parked.drafts.iter().filter(|draft| draft.to == full).count();
-                    if overflow == Overflow::DropNewest {
-                        house.directory.count_dropped(full, count);
-                        parked.refuse(|drafts| SendError::Dropped { person: full, drafts });
-                    } else {
-                        house.directory.count_refused(full, count);
-                        parked.refuse(|drafts| SendError::Overloaded { limit, drafts });
-                    }
+                    parked.refuse(|drafts| house.directory.turn_away(full, limit, overflow, drafts));
                 }
             }
         }
@@ -105,10 +93,10 @@ impl Supervisor {
 
     pub(super) fn stop_waiting(&mut self, person: PersonId, number: u64, ctx: &mut Context<Self>) {
         let Some(parked) = self.parking.take(person, number) else { return };
-        self.house.directory.unpark(person);
-        self.house.directory.count_refused(person, parked.drafts.len());
+        let house = self.house.clone();
+        house.directory.unpark(person);
         let limit = parked.limit;
-        parked.refuse(|drafts| SendError::Overloaded { limit, drafts });
+        parked.refuse(|drafts| house.directory.turn_away(person, limit, Overflow::Reject, drafts));
         self.try_line(person, ctx);
     }
 }
