@@ -12,6 +12,7 @@ mod input;
 mod lanes;
 mod lifecycle;
 mod manual;
+mod office;
 mod ordering;
 mod overflow;
 mod places;

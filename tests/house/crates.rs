@@ -48,20 +48,26 @@ fn every_foreign_crate_has_one_home() {
         ("metrics", set(&["worksite-runtime"])),
         // The simulation starts a paused clock.
         ("tokio", set(&["worksite-runtime", "worksite-simulation"])),
-        // Payloads, the lines of an export, and what the inspector prints.
-        ("serde_json", set(&["worksite-model", "worksite-store", "worksite-cli"])),
+        // Payloads, the lines of an export, what the inspector prints, and questions to a planner.
+        ("serde_json", set(&["worksite-model", "worksite-store", "worksite-cli", "worksite-simulation"])),
         // The inspector's arguments.
         ("clap", set(&["worksite-cli"])),
         ("bincode", set(&["worksite-model"])),
         ("crc32fast", set(&["worksite-model"])),
         // Schedules: cron expressions in time zones.
         ("croner", set(&["worksite-model"])),
-        ("jiff", set(&["worksite-model"])),
+        ("jiff", set(&["worksite-model", "worksite-simulation"])),
         // Derives on words, re-exported by the face for applications.
         ("serde", set(&["worksite-model", "worksite", "worksite-simulation"])),
+        // The office: hashes of questions, a planner behind HTTP.
+        ("sha2", set(&["worksite-simulation"])),
+        ("ureq", set(&["worksite-simulation"])),
         ("pollster", set(&["worksite"])),
         ("tracing", set(&["worksite-runtime", "worksite-store"])),
-        ("thiserror", set(&["worksite-model", "worksite-runtime", "worksite-store", "worksite"])),
+        (
+            "thiserror",
+            set(&["worksite-model", "worksite-runtime", "worksite-store", "worksite", "worksite-simulation"]),
+        ),
     ]);
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (name, dependencies) in dependencies() {

@@ -2,7 +2,7 @@
 //!
 //! A [`World`] plays a [`Scenario`] on one thread under a paused clock, on any store; what happens is a list of
 //! [`Event`]s, the same for the same seed, over which [`Laws`] watch. [`MemoryStore`] is the second store beside SQLite,
-//! and [`conformance`] is the suite that both pass.
+//! and [`conformance`] is the suite that both pass. [`office`] is a simulated company on a real house.
 
 mod memory_runs;
 
@@ -42,3 +42,5 @@ pub use world::{Ending, Remembered, World};
 
 mod tick;
 pub use tick::{Beat, Chances, Ticks};
+
+pub mod office;
