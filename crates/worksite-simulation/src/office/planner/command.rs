@@ -4,7 +4,7 @@
 use super::{Planner, PlannerError};
 use crate::office::{Answer, Question};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -31,7 +31,7 @@ struct Reply {
 type Said = Result<Answer, PlannerError>;
 
 /// Who waits for an answer, by the question's hash; each child has its own.
-type Waiting = Arc<Mutex<HashMap<String, Sender<Said>>>>;
+type Waiting = Arc<Mutex<BTreeMap<String, Sender<Said>>>>;
 
 struct Running {
     child: Child,
@@ -134,7 +134,7 @@ fn listen(output: ChildStdout, waiting: &Waiting) {
             }
             // Nobody knows whose answer it was: all are told.
             Err(error) => {
-                for (_, answered) in waiting.drain() {
+                for (_, answered) in std::mem::take(&mut *waiting) {
                     let _gone = answered.send(Err(PlannerError::Unreadable(error.to_string())));
                 }
             }
