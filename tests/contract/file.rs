@@ -217,7 +217,7 @@ async fn an_older_file_is_brought_along_with_everything_in_it_and_a_copy_is_left
     assert!(site.tally().await.unwrap().is_conserved());
     site.send(note(1, "new lane").priority(Priority::Control)).await.unwrap();
     site.shutdown().await;
-    let copy = Connection::open(format!("{}.before-schema-4", plot.path().display())).unwrap();
+    let copy = Connection::open(format!("{}.before-schema-5", plot.path().display())).unwrap();
     let version: i64 = copy.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     let kept: i64 = copy.query_row("SELECT count(*) FROM envelopes", [], |row| row.get(0)).unwrap();
     assert_eq!((version, kept), (1, 2));

@@ -8,6 +8,7 @@ mod dead_letters;
 mod delivery;
 mod failure;
 mod file;
+mod flows;
 mod input;
 mod lanes;
 mod lifecycle;

@@ -48,8 +48,10 @@ fn every_foreign_crate_has_one_home() {
         ("metrics", set(&["worksite-runtime"])),
         // The simulation starts a paused clock.
         ("tokio", set(&["worksite-runtime", "worksite-simulation"])),
-        // Payloads, the lines of an export, what the inspector prints, and questions to a planner.
-        ("serde_json", set(&["worksite-model", "worksite-store", "worksite-cli", "worksite-simulation"])),
+        (
+            "serde_json",
+            set(&["worksite-model", "worksite-store", "worksite-runtime", "worksite-cli", "worksite-simulation"]),
+        ),
         // The inspector's arguments.
         ("clap", set(&["worksite-cli"])),
         ("bincode", set(&["worksite-model"])),

@@ -60,6 +60,7 @@ fn row(logged: &LoggedFact) -> Value {
         Fact::Exhumed { .. } => ("exhumed", String::new()),
         Fact::Paused { .. } => ("paused", String::new()),
         Fact::Resumed { .. } => ("resumed", String::new()),
+        Fact::JobEnded { job, status, .. } => ("job", format!("{job} {status}")),
         Fact::Cleared => ("cleared", String::new()),
         Fact::Announced { announcement, .. } => ("announced", announcement.topic.to_string()),
         other => ("other", format!("{other:?}")),

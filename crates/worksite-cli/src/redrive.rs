@@ -50,6 +50,7 @@ async fn send_again(file: &Path, ids: Vec<EnvelopeId>) -> Result<Vec<Value>, Box
         history: for_ever,
         quarantine: for_ever,
         facts: for_ever,
+        jobs: for_ever,
         people: for_ever,
         runs_completed: for_ever,
         runs_failed: for_ever,

@@ -1,5 +1,6 @@
 //! A proposal: [`Change`] is all that one decision wants written. There is no other kind of write.
 
+use crate::flow::JobWrite;
 use crate::{
     CursorChange, Delivery, Departure, Draft, Envelope, EnvelopeId, KeepStates, Payload, Person, PersonId, Roster,
     RosterDifference, RoutineFailure, RunWrite, Timestamp,
@@ -35,6 +36,11 @@ pub struct Change {
     pub paused: Vec<(PersonId, bool)>,
     /// Routine states as they are to be from now on.
     pub states: Vec<StateWrite>,
+    /// States that are to go, by person and routine. Those that are not there are ignored.
+    pub forgotten: Vec<(PersonId, String)>,
+    /// Jobs as they are to be from now on. One that has ended already, or is there when it should be new, refuses the whole
+    /// change: a job ends once.
+    pub jobs: Vec<JobWrite>,
     /// What subscribers are to be told besides.
     pub announcements: Vec<Announcement>,
     /// Rows for the application's own tables.
@@ -87,7 +93,8 @@ impl Change {
     /// may have been purged meanwhile, and must not come back.
     pub fn writes_for_nobody(&self, roster: &Roster) -> Option<PersonId> {
         let settles = !self.settled.is_empty() || !self.retried.is_empty() || !self.buried.is_empty();
-        self.author.filter(|author| !self.states.is_empty() && !settles && !roster.contains(*author))
+        let remembers = !self.states.is_empty() || !self.forgotten.is_empty() || !self.jobs.is_empty();
+        self.author.filter(|author| remembers && !settles && !roster.contains(*author))
     }
 
     /// The first of its ids, if it was given out before.

@@ -1,6 +1,7 @@
 //! A fact: [`Committed`] is a change that has become durable, with what the store gave to it, and [`Fact`] is a piece
 //! of it that a subscriber is told.
 
+use crate::flow::{JobId, JobStatus, JobWrite};
 use crate::{
     Announcement, Burial, Change, Draft, Durable, Entry, Envelope, EnvelopeId, Grant, Person, PersonId, Removal, Retry,
     RosterDifference, Run, RunWrite, Settlement, Timestamp,
@@ -42,6 +43,8 @@ pub struct Committed {
     pub cooled: usize,
     /// Runs that were added, or stand otherwise than before.
     pub runs: Vec<Arc<Run>>,
+    /// Jobs as they are now.
+    pub jobs: Vec<JobWrite>,
     /// What routines want told.
     pub announcements: Vec<Announcement>,
 }
@@ -76,6 +79,7 @@ impl Committed {
             paused: change.paused,
             cooled,
             runs: change.runs.iter().filter_map(moved).cloned().collect(),
+            jobs: change.jobs,
             announcements: change.announcements,
         }
     }
@@ -110,6 +114,9 @@ impl Committed {
             .announcements
             .iter()
             .map(move |announcement| Fact::Announced { person: author, announcement: announcement.clone() });
+        let ended = self.jobs.iter().filter(|write| write.job.status.is_final());
+        let ended =
+            ended.map(|write| Fact::JobEnded { person: write.job.worker, job: write.job.id, status: write.job.status });
         cleared
             .into_iter()
             .chain(removed)
@@ -122,6 +129,7 @@ impl Committed {
             .chain(buried)
             .chain(accepted)
             .chain(runs)
+            .chain(ended)
             .chain(announced)
     }
 }
@@ -218,6 +226,15 @@ pub enum Fact {
         /// The run, as it is now.
         run: Arc<Run>,
     },
+    /// A job of a flow has ended.
+    JobEnded {
+        /// Whose worker.
+        person: PersonId,
+        /// Which job.
+        job: JobId,
+        /// How.
+        status: JobStatus,
+    },
     /// A routine had something to tell.
     Announced {
         /// Whose worker.
@@ -245,6 +262,7 @@ impl Fact {
             | Self::Dropped { person, .. }
             | Self::Paused { person }
             | Self::Resumed { person }
+            | Self::JobEnded { person, .. }
             | Self::Announced { person, .. } => Some(*person),
             Self::Exhumed { .. } | Self::Cleared | Self::RunMoved { .. } => None,
         }

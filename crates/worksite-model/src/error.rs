@@ -115,6 +115,12 @@ pub enum LimitsError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RegistryError {
+    /// There is a flow of this name already. Rename one.
+    #[error("there are two flows {name:?}")]
+    FlowTaken {
+        /// The name.
+        name: String,
+    },
     /// A routine of this name is registered already. Give one of them another name: states are stored under it.
     #[error("a routine named {name:?} is registered already")]
     NameTaken {

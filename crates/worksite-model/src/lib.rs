@@ -85,6 +85,8 @@ pub use id_map::{IdHasher, IdMap};
 mod retention;
 pub use retention::{Keep, Pruned, Retention};
 
+pub mod flow;
+
 mod limits;
 pub use limits::{Limits, VALUE_BYTES_MAX};
 

@@ -120,14 +120,7 @@ impl Payload {
         // Taken, not borrowed: the value's own code may encode something, too.
         let mut scratch = SCRATCH.take();
         scratch.clear();
-        let encoded = match T::ENCODING {
-            Encoding::Bincode => {
-                bincode::serde::encode_into_std_write(value, &mut scratch, bincode::config::standard())
-                    .map(drop)
-                    .map_err(unencodable::<T>)
-            }
-            Encoding::Json => serde_json::to_writer(&mut scratch, value).map_err(unencodable::<T>),
-        };
+        let encoded = encode_onto(value, &mut scratch);
         let payload =
             encoded.map(|()| Self::from_body(T::ENCODING, Cow::Borrowed(T::TYPE), T::VERSION, scratch[..].into()));
         if scratch.capacity() <= SCRATCH_BYTES_MAX {
@@ -166,18 +159,7 @@ impl Payload {
     /// # Errors
     /// [`PayloadError::Undecodable`] when the bytes are not a whole `T` and nothing else.
     pub fn decode_body<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        match self.encoding {
-            Encoding::Bincode => {
-                let config = bincode::config::standard().with_limit::<DECODED_BYTES_MAX>();
-                let (value, used) =
-                    bincode::serde::decode_from_slice(&self.body, config).map_err(|error| self.undecodable(&error))?;
-                if used != self.body.len() {
-                    return Err(self.undecodable(&format_args!("{} bytes were left over", self.body.len() - used)));
-                }
-                Ok(value)
-            }
-            Encoding::Json => serde_json::from_slice(&self.body).map_err(|error| self.undecodable(&error)),
-        }
+        decode_slice(self.encoding, &self.type_name, &self.body)
     }
 
     /// The length of the body in bytes.
@@ -188,10 +170,6 @@ impl Payload {
     /// Whether the body has no bytes (as that of `()`).
     pub fn is_empty(&self) -> bool {
         self.body.is_empty()
-    }
-
-    fn undecodable(&self, reason: &dyn fmt::Display) -> PayloadError {
-        PayloadError::Undecodable { type_name: self.type_name.to_string(), reason: reason.to_string() }
     }
 }
 
@@ -243,6 +221,51 @@ pub enum PayloadError {
         /// What the decoder said.
         reason: String,
     },
+}
+
+/// Encodes a value behind what is in the buffer already.
+pub(crate) fn encode_onto<T: Durable>(value: &T, buffer: &mut Vec<u8>) -> Result<(), PayloadError> {
+    match T::ENCODING {
+        Encoding::Bincode => bincode::serde::encode_into_std_write(value, buffer, bincode::config::standard())
+            .map(drop)
+            .map_err(unencodable::<T>),
+        Encoding::Json => serde_json::to_writer(buffer, value).map_err(unencodable::<T>),
+    }
+}
+
+/// Decodes bytes that something else has checked: one datum of many behind one checked envelope.
+pub(crate) fn decode_bytes<T: Durable>(
+    encoding: Encoding,
+    type_name: &str,
+    version: u16,
+    bytes: &[u8],
+) -> Result<T, PayloadError> {
+    if type_name != T::TYPE {
+        return Err(PayloadError::OtherType { wanted: T::TYPE, found: type_name.to_string() });
+    }
+    if version != T::VERSION {
+        return T::upgrade(&Payload::from_body(encoding, type_name.to_string().into(), version, bytes.into()));
+    }
+    decode_slice(encoding, type_name, bytes)
+}
+
+fn decode_slice<T: DeserializeOwned>(encoding: Encoding, type_name: &str, bytes: &[u8]) -> Result<T, PayloadError> {
+    let undecodable = |reason: &dyn fmt::Display| PayloadError::Undecodable {
+        type_name: type_name.to_string(),
+        reason: reason.to_string(),
+    };
+    match encoding {
+        Encoding::Bincode => {
+            let config = bincode::config::standard().with_limit::<DECODED_BYTES_MAX>();
+            let (value, used) =
+                bincode::serde::decode_from_slice(bytes, config).map_err(|error| undecodable(&error))?;
+            if used != bytes.len() {
+                return Err(undecodable(&format_args!("{} bytes were left over", bytes.len() - used)));
+            }
+            Ok(value)
+        }
+        Encoding::Json => serde_json::from_slice(bytes).map_err(|error| undecodable(&error)),
+    }
 }
 
 fn checksum(encoding: Encoding, type_name: &str, version: u16, body: &[u8]) -> u32 {

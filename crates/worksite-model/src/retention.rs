@@ -26,6 +26,8 @@ pub struct Retention {
     /// Logged facts, acknowledged or not: so long they can be told again. Without any durable subscription they are forgotten
     /// at once. Default: 7 days, 1,000,000.
     pub facts: Keep,
+    /// Jobs that have ended, counted from the acceptance of their post. Default: 1 day, 1,000,000.
+    pub jobs: Keep,
     /// People who left and have neither mail nor state. Default: 90 days, 100,000.
     pub people: Keep,
     /// Runs that completed, counted from their end. Default: 7 days, 1,000,000.
@@ -47,6 +49,7 @@ impl Default for Retention {
             history: days(30, 1_000_000),
             quarantine: days(90, 10_000),
             facts: days(7, 1_000_000),
+            jobs: days(1, 1_000_000),
             people: days(90, 100_000),
             runs_completed: days(7, 1_000_000),
             runs_failed: days(30, 100_000),
@@ -69,6 +72,8 @@ pub struct Pruned {
     pub quarantine: u64,
     /// Facts.
     pub facts: u64,
+    /// Jobs.
+    pub jobs: u64,
     /// People.
     pub people: u64,
     /// Cooldowns that have passed.
@@ -88,6 +93,7 @@ impl Pruned {
             self.history,
             self.quarantine,
             self.facts,
+            self.jobs,
             self.people,
             self.cooldowns,
             self.runs,

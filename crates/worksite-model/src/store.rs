@@ -4,6 +4,7 @@
 //! pass one conformance suite, which is the full contract; a later store is admitted by it. Nothing above this trait
 //! may assume SQLite.
 
+use crate::flow::{Job, JobFilter, JobId};
 use crate::{
     Advice, Change, Cursor, Delivery, Envelope, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId,
     Pruned, RecoveredRuns, Retention, Revision, Roster, RosterDifference, RoutineFailure, Run, RunFilter, RunId,
@@ -119,6 +120,30 @@ pub trait Store: Send {
     /// [`StoreError`] when the store cannot be read.
     fn session(&mut self, id: &str) -> Result<Option<Session>, StoreError>;
 
+    /// A job that was taken from its post; nothing when there is none of this id.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn job(&mut self, id: JobId) -> Result<Option<Job>, StoreError>;
+
+    /// The jobs that are meant, in order of ids, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn jobs(&mut self, filter: &JobFilter, limit: usize) -> Result<Vec<Job>, StoreError>;
+
+    /// How many jobs each worker has that have not ended, in order of ids.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn open_jobs(&mut self) -> Result<Vec<(PersonId, usize)>, StoreError>;
+
+    /// An envelope that waits; nothing when none does under this id.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn envelope(&mut self, id: EnvelopeId) -> Result<Option<WaitingDelivery>, StoreError>;
+
     /// How much mail there has ever been, and what became of it.
     ///
     /// # Errors
@@ -230,6 +255,9 @@ pub enum Refusal {
         /// When the next may come.
         until: Timestamp,
     },
+    /// A job has ended already, or is there although it should be new: nothing ends twice. Recover the worker.
+    #[error("{0} has ended already, or is not new")]
+    JobEnded(JobId),
     /// There is no durable subscription of this name. Open it first.
     #[error("there is no durable subscription named {0:?}")]
     UnknownCursor(String),
@@ -310,6 +338,8 @@ pub struct Recovered {
     pub waiting: Vec<WaitingDelivery>,
     /// Each routine's state, in order of names.
     pub states: Vec<(String, Payload)>,
+    /// Its jobs that have not ended, in order of ids.
+    pub jobs: Vec<Job>,
     /// The highest id the store had given when this was read (law *admit once*).
     pub watermark: EnvelopeId,
     /// Rows that could not be read and were set aside now.

@@ -3,6 +3,7 @@
 
 use crate::broadcast::Broadcast;
 use crate::directory::{Directory, Setting};
+use crate::flows::{Board, FlowSettings};
 use crate::hub::Hub;
 use crate::intake::Intake;
 use crate::metrics::Counters;
@@ -11,8 +12,10 @@ use crate::runtime::{Handle, House, Thread};
 use crate::supervisor::Supervisor;
 use crate::{Clock, Runtime, StartError};
 use actix::prelude::*;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
+use worksite_model::flow::Flow;
 use worksite_model::{AsyncRoutine, InboxPolicy, Limits, Person, Registry, RegistryError, Retention, Routine, Store};
 
 /// Says whose mail the application takes by hand.
@@ -33,6 +36,8 @@ pub struct Builder {
     manual: Option<IsManual>,
     inboxes: Option<Policies>,
     retention: Retention,
+    flows: BTreeMap<String, Flow>,
+    flow_settings: FlowSettings,
 }
 
 impl Builder {
@@ -49,6 +54,23 @@ impl Builder {
     pub fn async_routine<R: AsyncRoutine>(mut self, routine: R) -> Self {
         let added = self.registry.add_async(routine);
         self.refused = self.refused.or(added.err());
+        self
+    }
+
+    /// Adds a flow, which [`Flows`](crate::Flows) starts workers of. The workers it has in the store go on at once.
+    #[must_use]
+    pub fn flow(mut self, flow: Flow) -> Self {
+        let name = flow.name().to_string();
+        if self.flows.insert(name.clone(), flow).is_some() {
+            self.refused = self.refused.or(Some(RegistryError::FlowTaken { name }));
+        }
+        self
+    }
+
+    /// Sets how flows are run.
+    #[must_use]
+    pub fn flow_settings(mut self, settings: FlowSettings) -> Self {
+        self.flow_settings = settings;
         self
     }
 
@@ -126,7 +148,7 @@ impl Builder {
             };
             System::new().block_on(async move {
                 let writer = Arbiter::new();
-                let started = self.start_actors(store, |persistence| {
+                let started = self.start_actors(store, true, |persistence| {
                     Persistence::start_in_arbiter(&writer.handle(), move |_| persistence.alone())
                 });
                 let _gone = ready.send(started.map_err(E::from));
@@ -148,7 +170,7 @@ impl Builder {
     /// [`StartError`].
     pub async fn start_local(self, store: Box<dyn Store>) -> Result<Runtime, StartError> {
         self.check()?;
-        Ok(Runtime::from_handle(self.start_actors(store, Actor::start)?))
+        Ok(Runtime::from_handle(self.start_actors(store, false, Actor::start)?))
     }
 
     fn check(&self) -> Result<(), StartError> {
@@ -163,14 +185,24 @@ impl Builder {
     fn start_actors(
         self,
         mut store: Box<dyn Store>,
+        has_threads: bool,
         place: impl FnOnce(Persistence) -> Addr<Persistence>,
     ) -> Result<Handle, StartError> {
         let clock = self.clock.unwrap_or_else(Clock::system);
         let by_default = self.registry.is_empty();
         let manual = self.manual.unwrap_or_else(|| Box::new(move |_| by_default));
         let usual = InboxPolicy::of(&self.limits);
-        let policy = self.inboxes.unwrap_or_else(|| Box::new(move |_| usual));
-        let directory = Arc::new(Directory::new(Setting { manual, policy, usual }));
+        let posts_max = self.flow_settings.queue_posts_max;
+        let by_flow = move |person: &Person| match Board::flow_of(person) {
+            Some(_) => InboxPolicy { envelopes_max: posts_max, ..usual },
+            None => usual,
+        };
+        let policy = self.inboxes.unwrap_or_else(|| Box::new(by_flow));
+        let flows = self.flows.clone();
+        let flow = Box::new(move |person: &Person| Board::flow_of(person).map(|name| flows.get(name).cloned()));
+        let mut board = Board::new(self.flows, self.flow_settings, store.open_jobs()?);
+        board.pool = has_threads.then(|| Arc::new(Semaphore::new(board.settings.pool_size.max(1))));
+        let directory = Arc::new(Directory::new(Setting { manual, policy, flow, usual }));
         directory.open(store.roster()?, &store.waiting()?, &store.paused()?);
         let counters = Arc::new(Counters::default());
         let (limits, retention) = (self.limits.clone(), self.retention);
@@ -193,6 +225,7 @@ impl Builder {
             seed: self.seed,
             directory,
             counters,
+            board: Arc::new(board),
             intake,
             persistence: persistence.clone(),
             supervisor: OnceLock::new(),

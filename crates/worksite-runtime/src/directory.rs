@@ -16,9 +16,14 @@ use actix::Addr;
 pub(crate) use people::Setting;
 pub(crate) use places::NoPlace;
 pub(crate) use seats::Seat;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use worksite_model::{Draft, IdMap, InboxPolicy, Limits, Overflow, PersonId, Registry, Rejection, Roster};
+use worksite_model::flow::{Flow, Post};
+use worksite_model::{Draft, Durable, IdMap, InboxPolicy, Limits, Overflow, PersonId, Registry, Rejection, Roster};
+
+/// The place of the routine that takes posts, which is a flow and stands in no registry.
+const FLOW_PLACE: usize = u32::MAX as usize;
 
 /// How many policies are known by heart.
 const POLICIES_KNOWN_MAX: usize = 64;
@@ -39,6 +44,8 @@ struct Desk {
     address: Option<Addr<Worker>>,
     /// How the inbox takes mail.
     policy: Arc<InboxPolicy>,
+    /// The flow its worker runs, if it runs one.
+    flow: Option<Flow>,
     /// Envelopes accepted, or about to be, that have not left the inbox.
     waiting: AtomicUsize,
     /// Bytes of their bodies.
@@ -67,6 +74,7 @@ impl Desk {
             generation: 0,
             address: None,
             policy,
+            flow: None,
             waiting: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             sleeping: AtomicUsize::new(0),
@@ -97,6 +105,8 @@ pub(crate) struct Directory {
     policies: RwLock<Vec<Arc<InboxPolicy>>>,
     desks: RwLock<IdMap<PersonId, Desk>>,
     roster: RwLock<Roster>,
+    /// Whose workers run flows.
+    flow_people: RwLock<BTreeSet<PersonId>>,
     /// Envelopes waiting for active people whose workers have routines: none left means the house is quiet.
     due: AtomicUsize,
     /// How many of those nobody takes now: scheduled, or their worker rests or is held.
@@ -130,6 +140,7 @@ impl Directory {
             policies: RwLock::default(),
             desks: RwLock::default(),
             roster: RwLock::default(),
+            flow_people: RwLock::default(),
             due: AtomicUsize::new(0),
             sleeping: AtomicUsize::new(0),
             site_waiting: AtomicUsize::new(0),
@@ -217,7 +228,11 @@ fn addressable<'a>(
     if desk.manual {
         return Ok((desk, None));
     }
-    let place = registry.find(draft).ok_or_else(|| Rejection::NoRoutine {
+    if desk.flow.is_some() && draft.payload.type_name == Post::TYPE {
+        return Ok((desk, Some(FLOW_PLACE)));
+    }
+    let found = registry.find(draft).filter(|_| desk.flow.is_none());
+    let place = found.ok_or_else(|| Rejection::NoRoutine {
         type_name: draft.payload.type_name.to_string(),
         routine: draft.routine.as_ref().map(ToString::to_string),
     })?;

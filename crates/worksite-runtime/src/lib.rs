@@ -49,6 +49,9 @@ pub use clock::{Clock, ManualClock};
 mod agents;
 pub use agents::{Activity, AgentError, AgentHandle, AgentService, Workflow, WorkflowRoutine};
 
+mod flows;
+pub use flows::{FLOW_WORKERS_FROM, FlowError, FlowSettings, FlowWorker, Flows, JobHandle, Posting};
+
 mod runs;
 pub use runs::{RUN_DEMANDS_TIME, RunError, RunMetrics, RunQueue, RunnerCommand};
 

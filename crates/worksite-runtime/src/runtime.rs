@@ -14,6 +14,7 @@ mod subscribe;
 use crate::broadcast::Broadcast;
 use crate::directory::Directory;
 use crate::error::CommitFailure;
+use crate::flows::Board;
 use crate::hub::Hub;
 use crate::intake::Intake;
 use crate::metrics::{Counters, Metrics};
@@ -38,6 +39,8 @@ pub(crate) struct House {
     pub(crate) seed: u64,
     pub(crate) directory: Arc<Directory>,
     pub(crate) counters: Arc<Counters>,
+    /// What everybody must know of flows.
+    pub(crate) board: Arc<Board>,
     /// What waits for the writer.
     pub(crate) intake: Arc<Intake>,
     /// The room below: the only writer.
@@ -195,7 +198,7 @@ impl Runtime {
     }
 
     /// Hands a change of the house itself to the writer; answered once the supervisor has acted on it.
-    async fn propose(&self, change: Change) -> Result<Arc<Committed>, DeskError> {
+    pub(crate) async fn propose(&self, change: Change) -> Result<Arc<Committed>, DeskError> {
         if self.house().directory.is_closed() {
             return Err(DeskError::Stopped);
         }
@@ -214,7 +217,7 @@ impl Runtime {
         })
     }
 
-    async fn wake(&self, person: PersonId) -> Result<Addr<Worker>, DeskError> {
+    pub(crate) async fn wake(&self, person: PersonId) -> Result<Addr<Worker>, DeskError> {
         if !self.house().directory.is_active(person) {
             return Err(DeskError::UnknownPerson(person));
         }

@@ -6,6 +6,7 @@
 //! A worker is started by its first delivery and goes when it is idle; one that crashed is started again from the
 //! store, after a back-off, and is left alone for a while when that happens too often. Its mail waits on disk meanwhile.
 
+mod jobs;
 mod leaving;
 mod line;
 mod quiet;
@@ -16,6 +17,8 @@ use crate::parking::Parking;
 use crate::persistence::{AskAnswer, Close};
 use crate::runtime::House;
 use actix::prelude::*;
+pub(crate) use jobs::AwaitJobs;
+use jobs::Awaiting;
 use leaving::Leaving;
 pub(crate) use leaving::Terminate;
 pub(crate) use line::Park;
@@ -51,6 +54,9 @@ pub(crate) struct Supervisor {
     quiescing: Vec<oneshot::Sender<()>>,
     /// Who waits for the house to rest.
     awaiting_rest: Vec<oneshot::Sender<()>>,
+    /// Who waits for jobs to end, and how many have ever waited.
+    awaiting_jobs: Vec<Awaiting>,
+    awaited: u64,
     /// Who waits for the house to be closed.
     closing: Vec<oneshot::Sender<()>>,
     /// Whether the house is closing: no worker is started any more.
@@ -73,6 +79,8 @@ impl Supervisor {
             leaving: BTreeMap::new(),
             quiescing: Vec::new(),
             awaiting_rest: Vec::new(),
+            awaiting_jobs: Vec::new(),
+            awaited: 0,
             closing: Vec::new(),
             closed: false,
         }
@@ -91,7 +99,7 @@ impl Actor for Supervisor {
         let sweep = Duration::from_millis(self.house.limits.worker_idle_ms_max.div_ceil(2));
         ctx.run_interval(sweep, |supervisor, ctx| supervisor.sweep(ctx));
         for person in self.house.directory.roster().people() {
-            if self.house.directory.has_work(person.id) {
+            if self.house.directory.has_work(person.id) || self.house.board.open(person.id) > 0 {
                 self.start(person.id, ctx);
             }
         }

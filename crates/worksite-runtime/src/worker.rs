@@ -9,6 +9,7 @@
 mod by_hand;
 mod depart;
 mod due;
+mod flow;
 mod perform;
 mod tidy;
 mod updates;
@@ -26,11 +27,13 @@ use actix::WeakAddr;
 use actix::prelude::*;
 pub(crate) use by_hand::{Drain, Forget, Lanes, Peek, PutBack, Remove};
 pub(crate) use depart::{Crash, Dismiss, Finish, Passivate};
+use flow::FlowDesk;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 pub(crate) use tidy::LookAgain;
 use updates::Updates;
+use worksite_model::flow::JobStatus;
 use worksite_model::{
     Change, Committed, Delivery, Envelope, Inbox, InboxPolicy, Overflow, PersonId, Recovered, Refusal, StoreError,
     Timestamp, next_activation,
@@ -58,6 +61,8 @@ pub(crate) struct Worker {
     volatile: Option<Box<VecDeque<DeliverVolatile>>>,
     /// Changes of states that the application has asked for; and those that are being written.
     updates: Option<Box<Updates>>,
+    /// The flow it runs, if it runs one.
+    flow: Option<Box<FlowDesk>>,
     /// What it is doing.
     doing: Doing,
     /// How many of the next deliveries are to be performed one at a time.
@@ -99,9 +104,9 @@ impl Worker {
         house: Arc<House>,
         supervisor: WeakAddr<Supervisor>,
         person: PersonId,
-        Seat { generation, manual, paused, policy, tenure }: Seat,
+        Seat { generation, manual, paused, policy, tenure, flow }: Seat,
     ) -> Self {
-        Self {
+        let mut worker = Self {
             house,
             supervisor,
             person,
@@ -110,6 +115,7 @@ impl Worker {
             states: Memories::default(),
             volatile: None,
             updates: None,
+            flow: None,
             doing: Doing::Idle,
             singly: 0,
             alarm: None,
@@ -122,7 +128,9 @@ impl Worker {
             slept: None,
             finishing: false,
             leaving: None,
-        }
+        };
+        worker.flow = flow.map(|flow| Box::new(FlowDesk::new(flow, &worker)));
+        worker
     }
 }
 
@@ -200,6 +208,10 @@ impl Handler<Settled> for Worker {
         let performed = committed.settled.len() + committed.buried.len() + committed.retried.len();
         self.singly = self.singly.saturating_sub(performed as u32);
         self.note_failures(&committed);
+        if self.flow.is_some() {
+            let failed = committed.jobs.iter().any(|write| write.job.status == JobStatus::Failed);
+            self.flow_settled(failed);
+        }
         self.resume(ctx);
     }
 }
@@ -219,6 +231,9 @@ impl Handler<Unsettled> for Worker {
     fn handle(&mut self, Unsettled { failure, tidies }: Unsettled, ctx: &mut Self::Context) {
         if tidies {
             return self.untidied(&failure, ctx);
+        }
+        if self.flow.is_some() {
+            return self.flow_unsettled(failure, ctx);
         }
         if let Doing::Busy { routine: Some(routine) } = self.doing {
             self.states.spoil(routine);
@@ -277,9 +292,15 @@ impl Worker {
         }));
     }
 
-    fn begin(&mut self, recovered: Recovered, ctx: &mut Context<Self>) {
-        self.inbox = Inbox::recovered(recovered.waiting, recovered.watermark).ageing(self.policy.ageing);
+    fn begin(&mut self, mut recovered: Recovered, ctx: &mut Context<Self>) {
+        let waiting = std::mem::take(&mut recovered.waiting);
+        self.inbox = Inbox::recovered(waiting, recovered.watermark).ageing(self.policy.ageing);
         self.inbox.rest(self.paused && !self.manual);
+        if self.flow.is_some() {
+            self.doing = Doing::Idle;
+            self.begin_flow(&mut recovered, ctx);
+            return if matches!(self.doing, Doing::Held) { self.report_sleep() } else { self.resume(ctx) };
+        }
         let registry = &self.house.registry;
         let known = recovered.states.into_iter().filter_map(|(name, state)| Some((registry.place(&name)?, state)));
         self.states = Memories::recovered(known);
@@ -311,6 +332,9 @@ impl Worker {
         if self.manual {
             self.tenure.set(Status::Idle);
             return self.set_alarm(ctx);
+        }
+        if self.flow.is_some() {
+            return self.advance(ctx);
         }
         let deliveries_max = if self.singly > 0 { 1 } else { self.house.limits.activation_deliveries_max };
         match next_activation(&mut self.inbox, &self.house.registry, deliveries_max) {

@@ -7,6 +7,7 @@ mod runs;
 
 use std::sync::Arc;
 use std::time::Duration;
+use worksite_model::flow::{Job, JobFilter, JobId, JobNotes, JobStatus, JobWrite};
 use worksite_model::{
     Burial, Change, CursorChange, Departure, Draft, Entry, Envelope, EnvelopeId, FactOffset, FailureKind, Fate, Grant,
     Interest, Keep, KeepStates, NamedWrite, Numbering, Payload, Person, PersonId, Priority, Pruned, Refusal, Removal,
@@ -49,6 +50,7 @@ pub const CASES: &[Case] = &[
     ),
     ("facts_stay_for_their_time_and_who_missed_some_is_told", facts_stay_for_their_time_and_who_missed_some_is_told),
     ("earlier_states_are_kept_in_a_ring", earlier_states_are_kept_in_a_ring),
+    ("a_job_ends_once_and_comes_back_as_it_was", a_job_ends_once_and_comes_back_as_it_was),
     ("rest_is_kept_until_somebody_leaves", rest_is_kept_until_somebody_leaves),
     ("what_is_dropped_is_counted_apart", what_is_dropped_is_counted_apart),
     ("a_dead_letter_is_redriven_once", a_dead_letter_is_redriven_once),
@@ -635,7 +637,7 @@ fn nothing_that_ended_is_kept_beyond_its_age_and_count(open: Open<'_>) {
     let all = |age, rows| {
         let keep = keep(age, rows);
         let keys = Retention { keys: keep, dead_letters: keep, history: keep, ..Retention::default() };
-        Retention { quarantine: keep, facts: keep, people: keep, ..keys }
+        Retention { quarantine: keep, facts: keep, jobs: keep, people: keep, ..keys }
     };
     let soon = AT.after(Duration::from_secs(1));
     assert_eq!(store.prune(&all(long, 100), soon), Ok(Pruned::default()));
@@ -770,4 +772,67 @@ fn earlier_states_are_kept_in_a_ring(open: Open<'_>) {
     assert_eq!(numbers(store.as_mut()), [7, 6], "a byte each");
     granted(store.as_mut(), Change { clear: true, ..Change::default() });
     assert_eq!(numbers(store.as_mut()), Vec::<i64>::new());
+}
+
+fn job(id: i64, worker: i64, status: JobStatus) -> Job {
+    Job {
+        id: JobId(id),
+        worker: PersonId(worker),
+        flow: "f".into(),
+        status,
+        created_at: AT,
+        ended_at: status.is_final().then_some(AT),
+        deadline: None,
+        parent: None,
+        error: None,
+        body: None,
+    }
+}
+
+fn write_job(job: Job, known: bool) -> Change {
+    Change { jobs: vec![JobWrite { job, known }], ..Change::default() }
+}
+
+fn a_job_ends_once_and_comes_back_as_it_was(open: Open<'_>) {
+    use JobStatus::{Cancelled, Completed, Failed, Running};
+    let mut store = opened(open);
+    let notes = JobNotes { metadata: Some(7.into()), output: "said".into(), ..JobNotes::default() };
+    let whole = Job {
+        deadline: Some(AT),
+        parent: Some(JobId(1)),
+        error: Some("no".into()),
+        body: Some(Payload::encode(&notes).expect("notes can be encoded")),
+        ..job(3, 1, Failed)
+    };
+    for job in [job(1, 1, Running), job(2, 2, Running), whole.clone(), job(4, 1, Completed)] {
+        granted(store.as_mut(), write_job(job, false));
+    }
+    granted(store.as_mut(), write_job(job(2, 2, Completed), true));
+    let refused = [(2, true), (2, false), (1, false), (9, true)];
+    let refused = refused.map(|(id, known)| write_job(job(id, 1, Cancelled), known));
+    for (change, verdict) in refused.iter().zip(commit(store.as_mut(), &refused)) {
+        assert_eq!(verdict, Err(Refusal::JobEnded(change.jobs[0].job.id)));
+    }
+    drop(store);
+    let mut store = open();
+    assert_eq!(store.job(JobId(3)), Ok(Some(whole)));
+    assert_eq!((store.job(JobId(9)), store.open_jobs()), (Ok(None), Ok(vec![(PersonId(1), 1)])));
+    assert_eq!(store.recover(PersonId(1), AT).map(|recovered| recovered.jobs), Ok(vec![job(1, 1, Running)]));
+    let page = |store: &mut dyn Store, filter: JobFilter| {
+        store.jobs(&filter, 2).expect("readable").iter().map(|job| job.id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(page(store.as_mut(), JobFilter { after: Some(JobId(1)), ..JobFilter::default() }), [2, 3]);
+    assert_eq!(page(store.as_mut(), JobFilter { worker: Some(PersonId(2)), ..JobFilter::default() }), [2]);
+    assert_eq!(page(store.as_mut(), JobFilter { status: Some(Completed), ..JobFilter::default() }), [2, 4]);
+    granted(store.as_mut(), Change::sync(people(&[2, 3]), Departure::Purge));
+    let ended = store.job(JobId(1)).expect("readable").expect("it is kept");
+    assert_eq!((ended.status, ended.ended_at), (Cancelled, Some(AT)), "a purged worker's jobs are called off");
+    let keep = Keep { age: Duration::from_secs(9_999), rows: 1 };
+    let pruned = store.prune(&Retention { jobs: keep, ..Retention::default() }, AT);
+    assert_eq!(pruned.map(|pruned| pruned.jobs), Ok(3));
+    assert_eq!(page(store.as_mut(), JobFilter::default()), [4]);
+    let forget = Change { forgotten: vec![(PersonId(2), "r".into()), (PersonId(2), "x".into())], ..Change::default() };
+    granted(store.as_mut(), Change { states: vec![state(2, 7)], ..Change::default() });
+    granted(store.as_mut(), forget);
+    assert_eq!(store.state(PersonId(2), "r"), Ok(None));
 }

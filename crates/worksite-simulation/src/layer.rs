@@ -1,9 +1,10 @@
 //! Layers own what a store does otherwise: a [`Layer`] says that, and [`Layered`] hands everything else to the store below.
 
+use worksite_model::flow::{Job, JobFilter, JobId};
 use worksite_model::{
     Change, Cursor, DeadLetter, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId, Pruned, Recovered,
     RecoveredRuns, Retention, Revision, Roster, Run, RunFilter, RunId, Session, Store, StoreError, Tally, ThreadEntry,
-    Timestamp, Verdict, Waiting,
+    Timestamp, Verdict, Waiting, WaitingDelivery,
 };
 
 /// What a store does otherwise than the one below it.
@@ -104,6 +105,22 @@ impl<L: Layer> Store for Layered<L> {
 
     fn session(&mut self, id: &str) -> Result<Option<Session>, StoreError> {
         self.0.below()?.session(id)
+    }
+
+    fn job(&mut self, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.0.below()?.job(id)
+    }
+
+    fn jobs(&mut self, filter: &JobFilter, limit: usize) -> Result<Vec<Job>, StoreError> {
+        self.0.below()?.jobs(filter, limit)
+    }
+
+    fn open_jobs(&mut self) -> Result<Vec<(PersonId, usize)>, StoreError> {
+        self.0.below()?.open_jobs()
+    }
+
+    fn envelope(&mut self, id: EnvelopeId) -> Result<Option<WaitingDelivery>, StoreError> {
+        self.0.below()?.envelope(id)
     }
 
     fn tally(&mut self) -> Result<Tally, StoreError> {

@@ -5,6 +5,7 @@
 use crate::memory_runs::{MemoryRuns, ended};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use worksite_model::flow::{Job, JobFilter, JobId, JobStatus};
 use worksite_model::{
     Change, Committed, Cursor, CursorChange, DeadLetter, Delivery, Draft, Entry, Envelope, EnvelopeId, FactOffset,
     Fate, Grant, Interest, Keep, KeepStates, LoggedFact, NamedWrite, Payload, PersonId, Pruned, Recovered,
@@ -33,6 +34,7 @@ struct Contents {
     facts: Vec<LoggedFact>,
     last_fact: i64,
     revisions: BTreeMap<(PersonId, String), Vec<Revision>>,
+    jobs: BTreeMap<JobId, Job>,
     /// Who left, and when.
     departed: BTreeMap<PersonId, Timestamp>,
     writes: Vec<NamedWrite>,
@@ -137,6 +139,12 @@ impl Store for MemoryStore {
         Ok(Recovered {
             waiting: waiting.cloned().collect(),
             states: states.map(|((_, routine), state)| (routine.clone(), state.clone())).collect(),
+            jobs: contents
+                .jobs
+                .values()
+                .filter(|job| job.worker == person && !job.status.is_final())
+                .cloned()
+                .collect(),
             watermark: EnvelopeId(contents.last_id),
             quarantined: Vec::new(),
         })
@@ -204,6 +212,27 @@ impl Store for MemoryStore {
         Ok(self.disk.contents().runs.session(id))
     }
 
+    fn job(&mut self, id: JobId) -> Result<Option<Job>, StoreError> {
+        Ok(self.disk.contents().jobs.get(&id).cloned())
+    }
+
+    fn jobs(&mut self, filter: &JobFilter, limit: usize) -> Result<Vec<Job>, StoreError> {
+        let contents = self.disk.contents();
+        Ok(contents.jobs.values().filter(|job| filter.fits(job)).take(limit).cloned().collect())
+    }
+
+    fn open_jobs(&mut self) -> Result<Vec<(PersonId, usize)>, StoreError> {
+        let mut counts: BTreeMap<PersonId, usize> = BTreeMap::new();
+        for job in self.disk.contents().jobs.values().filter(|job| !job.status.is_final()) {
+            *counts.entry(job.worker).or_default() += 1;
+        }
+        Ok(counts.into_iter().collect())
+    }
+
+    fn envelope(&mut self, id: EnvelopeId) -> Result<Option<WaitingDelivery>, StoreError> {
+        Ok(self.disk.contents().envelopes.get(&id).cloned())
+    }
+
     fn tally(&mut self) -> Result<Tally, StoreError> {
         let contents = self.disk.contents();
         Ok(Tally { waiting: contents.envelopes.len() as u64, ..contents.tally })
@@ -220,6 +249,8 @@ impl Store for MemoryStore {
         let remembers = |person| contents.states.keys().any(|(owner, _)| *owner == person);
         let gone = contents.departed.iter().filter(|(person, _)| !waits(**person) && !remembers(**person));
         let gone = gone.map(|(person, left)| (*left, *person)).collect();
+        let jobs = contents.jobs.values().filter(|job| job.status.is_final());
+        let jobs = jobs.map(|job| (job.created_at, job.id)).collect();
         let cooled = contents.cooldowns.len();
         contents.cooldowns.retain(|_, until| *until > at);
         let runs = &mut contents.runs;
@@ -246,6 +277,9 @@ impl Store for MemoryStore {
             }),
             quarantine: 0,
             facts: prune_facts(contents, retention.facts, at),
+            jobs: doom(jobs, 0, retention.jobs, at, |id| {
+                contents.jobs.remove(&id);
+            }),
             people: doom(gone, 0, retention.people, at, |person| {
                 contents.departed.remove(&person);
             }),
@@ -351,8 +385,21 @@ impl Contents {
         if let Err(refusal) = self.runs.after(&change.runs) {
             return Some(refusal);
         }
-        let unknown = change.writes.iter().find(|write| !handlers.contains(write.name.as_ref()))?;
-        Some(Refusal::UnknownWrite(unknown.name.to_string()))
+        if let Some(unknown) = change.writes.iter().find(|write| !handlers.contains(write.name.as_ref())) {
+            return Some(Refusal::UnknownWrite(unknown.name.to_string()));
+        }
+        // What this change has said of a job counts for what it says of it later.
+        let mut open: BTreeMap<JobId, bool> = BTreeMap::new();
+        for write in &change.jobs {
+            let id = write.job.id;
+            let stands = |job: &Job| !job.status.is_final() && !purged.contains(&job.worker);
+            let stored = self.jobs.get(&id).filter(|_| !change.clear).map(stands);
+            let known = open.insert(id, !write.job.status.is_final()).or(stored);
+            if known != write.known.then_some(true) {
+                return Some(Refusal::JobEnded(id));
+            }
+        }
+        None
     }
 
     fn too_soon(&self, drafts: &[Draft], at: Timestamp) -> Option<Refusal> {
@@ -383,6 +430,7 @@ impl Contents {
             self.tally.removed += grant.removed.len() as u64;
             self.states.clear();
             self.revisions.clear();
+            self.jobs.clear();
         }
         if let Some(roster) = &change.roster {
             let difference = roster.difference(&self.roster);
@@ -425,6 +473,12 @@ impl Contents {
             if let Some(keep) = state.keep {
                 self.revise(state, keep, change.settled.last().map(|settlement| settlement.id()), at);
             }
+        }
+        for (person, routine) in &change.forgotten {
+            self.states.remove(&(*person, routine.clone()));
+        }
+        for write in &change.jobs {
+            self.jobs.insert(write.job.id, write.job.clone());
         }
         change.cursors.iter().for_each(|cursor| self.change_cursor(cursor));
         self.writes.extend(change.writes.iter().cloned());
@@ -557,6 +611,10 @@ impl Contents {
         grant.removed.extend(removed);
         self.states.retain(|(owner, _), _| *owner != person);
         self.revisions.retain(|(owner, _), _| *owner != person);
+        for job in self.jobs.values_mut().filter(|job| job.worker == person && !job.status.is_final()) {
+            (job.status, job.ended_at) = (JobStatus::Cancelled, Some(at));
+            job.error = Some("its worker was purged".into());
+        }
         self.dead.retain(|_, letter| letter.delivery.envelope.draft.to != person);
         self.history.retain(|_, (entry, _)| entry.envelope.draft.to != person);
         self.cooldowns.retain(|(_, sender, recipient), _| *sender != person && *recipient != person);

@@ -9,14 +9,15 @@ use crate::error::{batch_error, read_error};
 use crate::fleeting::Fleeting;
 use crate::open::{Mirrors, SqliteStore};
 use crate::options::WriteHandler;
-use crate::{facts, history, recover, revision, row, run};
+use crate::{facts, history, jobs, recover, revision, row, run};
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::collections::{BTreeSet, HashMap};
+use worksite_model::flow::{Job, JobFilter, JobId};
 use worksite_model::{
     Burial, Change, Cursor, DeadLetter, Draft, Entry, EnvelopeId, FactOffset, FailureKind, Fate, Grant, Interest,
     LoggedFact, Payload, PersonId, Pruned, Recovered, RecoveredRuns, Refusal, Removal, Retention, Retry, Revision,
     Roster, RosterChange, Run, RunFilter, RunId, Session, Settlement, StateWrite, Store, StoreError, Tally,
-    ThreadEntry, Timestamp, Verdict, Waiting,
+    ThreadEntry, Timestamp, Verdict, Waiting, WaitingDelivery,
 };
 
 /// Why a transaction did not get to its end.
@@ -126,6 +127,22 @@ impl Store for SqliteStore {
 
     fn session(&mut self, id: &str) -> Result<Option<Session>, StoreError> {
         run::session(&self.connection, id).map_err(|error| read_error(&error))
+    }
+
+    fn job(&mut self, id: JobId) -> Result<Option<Job>, StoreError> {
+        jobs::job(&self.connection, id).map_err(|error| read_error(&error))
+    }
+
+    fn jobs(&mut self, filter: &JobFilter, limit: usize) -> Result<Vec<Job>, StoreError> {
+        jobs::page(&self.connection, filter, limit).map_err(|error| read_error(&error))
+    }
+
+    fn open_jobs(&mut self) -> Result<Vec<(PersonId, usize)>, StoreError> {
+        jobs::open(&self.connection).map_err(|error| read_error(&error))
+    }
+
+    fn envelope(&mut self, id: EnvelopeId) -> Result<Option<WaitingDelivery>, StoreError> {
+        recover::envelope(&self.connection, id).map_err(|error| read_error(&error))
     }
 
     fn tally(&mut self) -> Result<Tally, StoreError> {
@@ -374,6 +391,13 @@ impl<'a> Writer<'a> {
                 revision::keep(self.transaction, state, keep, envelope)?;
             }
         }
+        for (person, routine) in &change.forgotten {
+            let sql = "DELETE FROM states WHERE person = ?1 AND routine = ?2";
+            self.transaction.prepare_cached(sql)?.execute(params![person.0, routine])?;
+        }
+        if let Some(job) = jobs::write(self.transaction, &change.jobs)? {
+            return Err(Trouble::Change(Refusal::JobEnded(job)));
+        }
         for cursor in &change.cursors {
             self.change_cursor(cursor)?;
         }
@@ -412,6 +436,7 @@ impl<'a> Writer<'a> {
         history::keep_all(self.transaction, self.at)?;
         self.transaction.execute("DELETE FROM envelopes", [])?;
         self.transaction.execute("DELETE FROM state_history", [])?;
+        self.transaction.execute("DELETE FROM jobs", [])?;
         self.transaction.execute("DELETE FROM states", []).map(drop)
     }
 
@@ -463,6 +488,7 @@ impl<'a> Writer<'a> {
         }
         let sql = "DELETE FROM cooldowns WHERE recipient = ?1 OR sender = ?1";
         self.transaction.prepare_cached(sql)?.execute([person.0])?;
+        jobs::call_off(self.transaction, person, self.at)?;
         self.transaction.prepare_cached("DELETE FROM state_history WHERE person = ?1")?.execute([person.0])?;
         self.transaction.prepare_cached("DELETE FROM states WHERE person = ?1")?.execute([person.0]).map(drop)
     }

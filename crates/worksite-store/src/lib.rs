@@ -22,6 +22,7 @@ mod index;
 mod recover;
 
 mod history;
+mod jobs;
 
 mod prune;
 

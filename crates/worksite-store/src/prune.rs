@@ -2,7 +2,7 @@
 //! else, so one call deletes a bounded number of rows of each table.
 
 use crate::open::SqliteStore;
-use crate::{facts, run};
+use crate::{facts, jobs, run};
 use rusqlite::{Connection, params};
 use worksite_model::{Keep, PersonId, Pruned, Retention, Timestamp};
 
@@ -22,6 +22,7 @@ impl SqliteStore {
             quarantine: prune_table(&transaction, "quarantine", "found_at", retention.quarantine, at)?,
             facts: facts::prune(&transaction, &self.mirrors, retention.facts, at)?,
             people: self.prune_people(&transaction, retention.people, at)?,
+            jobs: jobs::prune(&transaction, retention.jobs, cut(retention.jobs, at), PRUNED_MAX)?,
             cooldowns: prune_cooldowns(&transaction, at)?,
         };
         transaction.commit()?;

@@ -4,8 +4,9 @@
 use crate::commit::failure_kind;
 use crate::error::{batch_error, read_error};
 use crate::open::SqliteStore;
-use crate::row;
+use crate::{jobs, row};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use worksite_model::flow::JobFilter;
 use worksite_model::{
     DeadLetter, EnvelopeId, Payload, PersonId, Quarantined, Recovered, RoutineFailure, StoreError, Timestamp,
     WaitingDelivery,
@@ -27,7 +28,9 @@ impl SqliteStore {
         {
             return Err(self.failed(batch_error(&error).unwrap_or_else(|| read_error(&error))));
         }
-        Ok(Recovered { waiting, states, watermark: EnvelopeId(self.mirrors.last_id), quarantined })
+        let filter = JobFilter { worker: Some(person), open: true, ..JobFilter::default() };
+        let jobs = jobs::page(&self.connection, &filter, usize::MAX).map_err(|error| read_error(&error))?;
+        Ok(Recovered { waiting, states, jobs, watermark: EnvelopeId(self.mirrors.last_id), quarantined })
     }
 
     fn read_waiting(
@@ -66,6 +69,14 @@ impl SqliteStore {
         self.mirrors.tally.quarantined += rows.len() as u64;
         Ok(())
     }
+}
+
+/// An envelope that waits; nothing when none does under this id, or it cannot be read.
+pub(crate) fn envelope(connection: &Connection, id: EnvelopeId) -> rusqlite::Result<Option<WaitingDelivery>> {
+    let sql = format!("SELECT {} FROM envelopes WHERE id = ?1", row::COLUMNS);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let waiting = statement.query_row([id.0], |row| Ok(row::delivery(row).ok())).optional()?;
+    Ok(waiting.flatten())
 }
 
 /// A row that cannot be read.

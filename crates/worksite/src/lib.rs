@@ -8,8 +8,11 @@
 use std::ops::Deref;
 use std::path::Path;
 use thiserror::Error;
+use worksite_model::flow::Flow;
 use worksite_model::{Advice, AsyncRoutine, InboxPolicy, Limits, Person, Retention, Routine};
-use worksite_runtime::{AgentService, Clock, Runtime, StartError, WorkerRuntimeManager, Workflow, WorkflowRoutine};
+use worksite_runtime::{
+    AgentService, Clock, FlowSettings, Flows, Runtime, StartError, WorkerRuntimeManager, Workflow, WorkflowRoutine,
+};
 use worksite_store::{SqliteOptions, SqliteStore};
 
 pub use pollster::block_on;
@@ -24,6 +27,10 @@ pub use serde;
 /// What most programs need.
 pub mod prelude {
     pub use crate::{Builder, OpenError, Worksite};
+    pub use worksite_model::flow::{
+        ActivationPolicy, AsyncCall, Breakpoint, Call, ErrorStrategy, Flow, FlowBuildError, FlowEnded, FlowReport,
+        FlowRoutine, Job, JobFilter, JobId, JobStatus, Pressure,
+    };
     pub use worksite_model::{
         Advice, Ageing, AsyncRoutine, Departure, Draft, Durable, Encoding, Ended, EnvelopeId, Fact, Filter,
         InboundMessage, InboxPolicy, Interest, Keep, KeepStates, Limits, Misfire, NamedWrite, Outcome, Overflow,
@@ -35,9 +42,10 @@ pub mod prelude {
         RunId, RunPolicy, RunRejection, RunReport, RunStatus, RunnerId, RunnerInfo, Schedule, SessionUse,
     };
     pub use worksite_runtime::{
-        Activity, AgentError, AgentHandle, AgentService, AskError, Clock, DeskError, InboxReport, ManualClock, Receipt,
-        SendError, Slow, Status, Subscription, SubscriptionOptions, SubscriptionReport, Termination, Told,
-        WorkerHandle, WorkerRuntime, WorkerRuntimeManager, Workflow,
+        Activity, AgentError, AgentHandle, AgentService, AskError, Clock, DeskError, FlowError, FlowSettings,
+        FlowWorker, Flows, InboxReport, JobHandle, ManualClock, Posting, Receipt, SendError, Slow, Status,
+        Subscription, SubscriptionOptions, SubscriptionReport, Termination, Told, WorkerHandle, WorkerRuntime,
+        WorkerRuntimeManager, Workflow,
     };
     pub use worksite_runtime::{RunError, RunQueue, RunnerCommand};
     pub use worksite_store::{SqliteOptions, SyncMode};
@@ -89,6 +97,11 @@ impl Worksite {
         AgentService::new(self.0.clone())
     }
 
+    /// The flows of this site: seed 001's `Runtime`.
+    pub fn flows(&self) -> Flows {
+        Flows::new(self.0.clone())
+    }
+
     /// The inboxes under the names of seed 000.
     pub fn worker_runtimes(&self) -> WorkerRuntimeManager {
         WorkerRuntimeManager::new(self.0.clone())
@@ -128,6 +141,20 @@ impl Builder {
     #[must_use]
     pub fn async_routine<R: AsyncRoutine>(mut self, routine: R) -> Self {
         self.runtime = self.runtime.async_routine(routine);
+        self
+    }
+
+    /// Adds a flow; its workers are started by [`Worksite::flows`].
+    #[must_use]
+    pub fn flow(mut self, flow: Flow) -> Self {
+        self.runtime = self.runtime.flow(flow);
+        self
+    }
+
+    /// Sets how flows are run: the size of the pool, the posts that may wait, monitoring.
+    #[must_use]
+    pub fn flow_settings(mut self, settings: FlowSettings) -> Self {
+        self.runtime = self.runtime.flow_settings(settings);
         self
     }
 

@@ -5,12 +5,18 @@ use crate::status::{InboxReport, Status, WorkerHandle};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
+use worksite_model::flow::Flow;
 use worksite_model::{InboxPolicy, Limits, Person, PersonId, Roster, RosterDifference};
+
+/// Says whether somebody runs a flow, and which, if it is there.
+type FlowOf = Box<dyn Fn(&Person) -> Option<Option<Flow>> + Send + Sync>;
 
 /// How a person's desk is set up: decided by the application when they join.
 pub(crate) struct Setting {
     pub(crate) manual: Box<dyn Fn(&Person) -> bool + Send + Sync>,
     pub(crate) policy: Box<dyn Fn(&Person) -> InboxPolicy + Send + Sync>,
+    /// Which flow somebody runs, if any; and how the inboxes of those take mail.
+    pub(crate) flow: FlowOf,
     /// What holds where the application's own words panic.
     pub(crate) usual: InboxPolicy,
 }
@@ -31,6 +37,9 @@ impl Directory {
     pub(super) fn join(&self, person: &Person) {
         let (manual, policy) = self.setting.of(person);
         let policy = self.policy(policy);
+        let flow = (self.setting.flow)(person);
+        // The mail of a flow that is not there in this life of the house waits for its return.
+        let manual = flow.as_ref().map_or(manual, Option::is_none);
         let mut desks = self.write();
         if desks.get(&person.id).is_some_and(|desk| desk.active) {
             // Who takes the mail, and how, is settled on joining: a new name changes nothing under a worker awake.
@@ -38,6 +47,10 @@ impl Directory {
         }
         let desk = desks.entry(person.id).or_insert_with(|| Desk::new(policy.clone()));
         (desk.active, desk.manual, desk.policy) = (true, manual, policy);
+        desk.flow = flow.flatten();
+        if desk.flow.is_some() {
+            self.flow_people.write().unwrap_or_else(PoisonError::into_inner).insert(person.id);
+        }
         if !manual {
             self.due.fetch_add(desk.waiting.load(Ordering::Acquire), Ordering::AcqRel);
         }
@@ -64,6 +77,9 @@ impl Directory {
             self.due.fetch_sub(desk.waiting.load(Ordering::Acquire), Ordering::AcqRel);
         }
         (desk.active, desk.leaving, desk.paused) = (false, false, false);
+        if desk.flow.take().is_some() {
+            self.flow_people.write().unwrap_or_else(PoisonError::into_inner).remove(&person);
+        }
         self.stand_up(desk);
         if let Some(tenure) = desk.tenure.take() {
             tenure.set(Status::Terminated);

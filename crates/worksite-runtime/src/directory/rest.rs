@@ -25,7 +25,8 @@ impl Directory {
     /// time has passed.
     pub(crate) fn rouse(&self) -> Vec<Addr<Worker>> {
         let desks = self.read();
-        let asleep = desks.iter().filter(|(_, desk)| desk.sleeping.load(Ordering::Acquire) > 0);
+        // A flow may wait for a moment without any mail.
+        let asleep = desks.iter().filter(|(_, desk)| desk.flow.is_some() || desk.sleeping.load(Ordering::Acquire) > 0);
         let mut asleep: Vec<_> =
             asleep.filter_map(|(person, desk)| Some((*person, desk, desk.address.clone()?))).collect();
         asleep.sort_by_key(|(person, _, _)| *person);
@@ -39,7 +40,8 @@ impl Directory {
     /// The workers that hold mail which nobody takes now, in order of ids.
     pub(crate) fn asleep(&self) -> Vec<Addr<Worker>> {
         let desks = self.read();
-        let asleep = desks.iter().filter(|(_, desk)| desk.sleeping.load(Ordering::Acquire) > 0);
+        // A flow may wait for a moment without any mail.
+        let asleep = desks.iter().filter(|(_, desk)| desk.flow.is_some() || desk.sleeping.load(Ordering::Acquire) > 0);
         let mut asleep: Vec<_> = asleep.filter_map(|(person, desk)| Some((*person, desk.address.clone()?))).collect();
         asleep.sort_by_key(|(person, _)| *person);
         asleep.into_iter().map(|(_, address)| address).collect()
@@ -105,6 +107,13 @@ impl Directory {
     pub(crate) fn has_work(&self, person: PersonId) -> bool {
         let desks = self.read();
         desks.get(&person).is_some_and(|desk| desk.active && !desk.manual && desk.waiting.load(Ordering::Acquire) > 0)
+    }
+
+    /// Posts that wait for workers with flows.
+    pub(crate) fn posts_waiting(&self) -> usize {
+        let running = self.flow_people.read().unwrap_or_else(PoisonError::into_inner);
+        let desks = self.read();
+        running.iter().filter_map(|person| desks.get(person)).map(|desk| desk.waiting.load(Ordering::Acquire)).sum()
     }
 
     /// Whether no active person's routine has anything to do.

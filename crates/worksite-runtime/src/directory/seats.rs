@@ -7,7 +7,8 @@ use crate::worker::{Deliver, Worker};
 use actix::{Addr, Handler, Message};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use worksite_model::{Draft, Envelope, IdMap, InboxPolicy, Overflow, PersonId, Registry, Rejection, law};
+use worksite_model::flow::{Flow, Post};
+use worksite_model::{Draft, Durable, Envelope, IdMap, InboxPolicy, Overflow, PersonId, Registry, Rejection, law};
 
 /// What a worker is told of its desk when it sits down.
 pub(crate) struct Seat {
@@ -16,6 +17,7 @@ pub(crate) struct Seat {
     pub(crate) paused: bool,
     pub(crate) policy: Arc<InboxPolicy>,
     pub(crate) tenure: Arc<Tenure>,
+    pub(crate) flow: Option<Flow>,
 }
 
 /// The desk a volatile draft is for, and the place of the routine that performs it, if somebody there does.
@@ -48,6 +50,7 @@ impl Directory {
                 paused: desk.paused,
                 policy: desk.policy.clone(),
                 tenure: desk.tenure().clone(),
+                flow: desk.flow.clone(),
             }));
             self.seated.fetch_add(1, Ordering::AcqRel);
             desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -108,7 +111,12 @@ impl Directory {
         let sweep = self.sweeps.load(Ordering::Relaxed);
         let ready = |draft: &Draft| {
             let desk = desks.get(&draft.to).filter(|desk| desk.is_ready())?;
-            registry.get(registry.find(draft)?).filter(|routine| routine.is_pure() && is_unconditional(draft))?;
+            // A flow starts what is not pure when it is durable.
+            if desk.flow.is_none() {
+                registry.get(registry.find(draft)?).filter(|routine| routine.is_pure() && is_unconditional(draft))?;
+            } else if draft.payload.type_name != Post::TYPE || !is_unconditional(draft) {
+                return None;
+            }
             desk.used.store(sweep, Ordering::Relaxed);
             Some(())
         };

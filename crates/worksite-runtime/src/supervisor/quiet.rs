@@ -17,6 +17,7 @@ impl Handler<Rested> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: Rested, ctx: &mut Self::Context) {
+        self.tell_of_jobs(&[], ctx);
         self.tell_if_quiet(ctx);
     }
 }
@@ -123,6 +124,7 @@ impl Supervisor {
         ctx.spawn(closing.map(|_, supervisor, ctx| {
             supervisor.quiescing.clear();
             supervisor.awaiting_rest.clear();
+            supervisor.awaiting_jobs.clear();
             for closed in supervisor.closing.drain(..) {
                 let _gone = closed.send(());
             }

@@ -50,9 +50,14 @@ impl Handler<Report> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Report(reports): Report, ctx: &mut Self::Context) {
+        let mut ended = Vec::new();
         for reported in reports {
             match reported {
-                Reported::Committed { committed, waiter, ahead } => self.route(committed, waiter, ahead, ctx),
+                Reported::Committed { committed, waiter, ahead } => {
+                    // Before the places of their posts are free: there is no moment at which both are nothing.
+                    ended.extend(self.house.board.note(&committed.jobs));
+                    self.route(committed, waiter, ahead, ctx);
+                }
                 Reported::Retracted(gone) => {
                     for (person, id) in gone {
                         self.house.directory.tell(person, || Forget(vec![id]));
@@ -73,6 +78,7 @@ impl Handler<Report> for Supervisor {
             let _gone = asker.send(Ok(fate));
         }
         self.try_lines(ctx);
+        self.tell_of_jobs(&ended, ctx);
         self.tell_if_quiet(ctx);
     }
 }
@@ -87,6 +93,7 @@ impl Supervisor {
         ctx: &mut Context<Self>,
     ) {
         if committed.cleared {
+            self.house.board.forget(None);
             for worker in self.house.directory.clear_seats() {
                 worker.do_send(Dismiss { keep: false });
             }
@@ -104,6 +111,9 @@ impl Supervisor {
         if let Some(difference) = &committed.roster {
             for person in &difference.left {
                 let keep = !committed.purged.contains(person);
+                if !keep {
+                    self.house.board.forget(Some(*person));
+                }
                 self.house.directory.tell(*person, || Dismiss { keep });
                 if let Some(leaving) = self.leaving.remove(person) {
                     // They left by another way than the one that was waited for.
@@ -112,7 +122,7 @@ impl Supervisor {
             }
             self.house.directory.apply(difference);
             for person in &difference.joined {
-                if self.house.directory.has_work(person.id) {
+                if self.house.directory.has_work(person.id) || self.house.board.open(person.id) > 0 {
                     self.start(person.id, ctx);
                 }
             }

@@ -73,7 +73,9 @@ impl Handler<Left> for Supervisor {
         match why {
             Departed::Crashed => self.restart_later(person, ctx),
             // Mail may have come while it was going.
-            Departed::Passivated | Departed::Stopped if self.house.directory.has_work(person) => {
+            Departed::Passivated | Departed::Stopped
+                if self.house.directory.has_work(person) || self.house.board.open(person) > 0 =>
+            {
                 self.start(person, ctx);
             }
             Departed::Passivated | Departed::Stopped => {}
@@ -116,7 +118,7 @@ impl Supervisor {
         self.resting.insert(person);
         ctx.run_later(delay, move |supervisor, ctx| {
             supervisor.resting.remove(&person);
-            if supervisor.house.directory.has_work(person) {
+            if supervisor.house.directory.has_work(person) || supervisor.house.board.open(person) > 0 {
                 supervisor.start(person, ctx);
             }
         });

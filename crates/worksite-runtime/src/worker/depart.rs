@@ -18,6 +18,7 @@ impl Handler<Passivate> for Worker {
             && self.inbox.is_idle()
             && self.volatile_count() == 0
             && self.updates.is_none()
+            && self.flow.as_ref().is_none_or(|flow| flow.is_idle())
         {
             self.leaving = Some(Departed::Passivated);
             self.finish(ctx);
@@ -82,6 +83,9 @@ impl Worker {
     /// Writes what only volatile drafts have changed, then goes.
     pub(super) fn finish(&mut self, ctx: &mut Context<Self>) {
         self.finishing = true;
+        if self.flow.is_some() && !self.finish_flow(ctx) {
+            return;
+        }
         let change = Change { author: Some(self.person), states: self.dirty_states(), ..Change::default() };
         if change.states.is_empty() || matches!(self.doing, Doing::Held) {
             self.house.directory.lose_volatile(self.volatile_count());

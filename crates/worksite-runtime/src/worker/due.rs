@@ -14,7 +14,7 @@ impl Handler<NextDue> for Worker {
     type Result = Option<Timestamp>;
 
     fn handle(&mut self, _: NextDue, _: &mut Self::Context) -> Self::Result {
-        self.inbox.next_due()
+        self.inbox.next_due().into_iter().chain(self.flow.as_ref().and_then(|flow| flow.due())).min()
     }
 }
 

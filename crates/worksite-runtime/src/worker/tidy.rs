@@ -101,7 +101,8 @@ impl Worker {
     /// Wakes up when the next scheduled delivery comes due.
     pub(super) fn set_alarm(&mut self, ctx: &mut Context<Self>) {
         // Who moves the clock by hand says so.
-        let due = self.inbox.next_due().filter(|_| !self.house.clock.is_manual());
+        let due = self.inbox.next_due().into_iter().chain(self.flow.as_ref().and_then(|flow| flow.due())).min();
+        let due = due.filter(|_| !self.house.clock.is_manual());
         if self.alarm.as_deref().map(|(set, _)| *set) == due {
             return;
         }

@@ -14,7 +14,10 @@ impl Handler<DeliverVolatile> for Worker {
         if matches!(self.doing, Doing::Idle) && !self.finishing && !self.paused {
             return self.attend(delivery, ctx);
         }
-        if self.volatile_count() >= self.house.limits.volatile_drafts_max || matches!(self.doing, Doing::Held) {
+        if matches!(self.doing, Doing::Held) || self.volatile_count() >= self.house.limits.volatile_drafts_max {
+            if self.flow.is_some() {
+                self.lose_post(delivery);
+            }
             return self.house.directory.lose_volatile(1);
         }
         self.volatile.get_or_insert_default().push_back(delivery);
@@ -25,6 +28,9 @@ impl Worker {
     /// Performs a volatile draft. Its effects are proposed if it has any that must be durable; its state goes along
     /// with the next commit of this routine, or when the worker goes.
     pub(super) fn attend(&mut self, delivery: DeliverVolatile, ctx: &mut Context<Self>) {
+        if self.flow.is_some() {
+            return self.attend_post(delivery, ctx);
+        }
         let (now, place) = (self.house.clock.now(), delivery.routine());
         let Some(routine) = self.house.registry.get(place) else { return self.house.directory.lose_volatile(1) };
         let envelope = delivery.open(self.person, routine.message_type(), now);

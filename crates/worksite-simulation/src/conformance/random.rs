@@ -5,6 +5,7 @@ use crate::memory::{MemoryDisk, MemoryStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use worksite_model::flow::{Job, JobFilter, JobId, JobNotes, JobStatus, JobWrite};
 use worksite_model::{
     Burial, Change, CursorChange, Departure, Draft, Envelope, EnvelopeId, FactOffset, FailureKind, Interest, Keep,
     KeepStates, NamedWrite, Numbering, Payload, PersonId, Priority, Refusal, Retention, Retry, RosterChange,
@@ -103,6 +104,7 @@ pub(super) fn random_changes_mean_the_same_as_in_memory(open: Open<'_>) {
 fn plain(verdict: &Verdict) -> Verdict {
     match verdict {
         Err(Refusal::NotWaiting(_)) => Err(Refusal::NotWaiting(EnvelopeId(0))),
+        Err(Refusal::JobEnded(_)) => Err(Refusal::JobEnded(JobId(0))),
         Err(Refusal::UnknownPerson(_)) => Err(Refusal::UnknownPerson(PersonId(0))),
         verdict => verdict.clone(),
     }
@@ -114,8 +116,15 @@ fn assert_equal(store: &mut dyn Store, twin: &mut dyn Store, round: u64) {
     assert_eq!(store.waiting(), twin.waiting(), "round {round}");
     assert_eq!(store.last_id(), twin.last_id(), "round {round}");
     let after = EnvelopeId((round * 3).cast_signed());
+    assert_eq!(store.envelope(after), twin.envelope(after), "round {round}");
     assert_eq!(store.dead_letters(after, 5), twin.dead_letters(after, 5), "round {round}");
     assert_eq!(store.paused(), twin.paused(), "round {round}");
+    let mut filter = JobFilter { flow: round.is_multiple_of(3).then(|| "f".to_string()), ..JobFilter::default() };
+    (filter.open, filter.after) = (round.is_multiple_of(5), Some(JobId((round % 50).cast_signed())));
+    assert_eq!(store.jobs(&filter, 20), twin.jobs(&filter, 20), "round {round}");
+    assert_eq!(store.open_jobs(), twin.open_jobs(), "round {round}");
+    let job = JobId((round % 80).cast_signed());
+    assert_eq!(store.job(job), twin.job(job), "round {round}");
     assert_eq!(store.cursors(), twin.cursors(), "round {round}");
     let from = FactOffset((round * 2).cast_signed());
     let everything = Interest::everything();
@@ -177,6 +186,8 @@ impl Dice {
             6..=8 => change.paused.push((PersonId(self.person()), self.roll(2) == 0)),
             9..=14 => return self.exhume(store),
             15..=20 => change.cursors.push(self.cursor_change()),
+            21..=40 => change.jobs = (0..1 + self.roll(3)).map(|_| self.job()).collect(),
+            41..=45 => change.forgotten.push((PersonId(self.person()), "r".into())),
             // Nothing else is wrong with it: which of two faults is told is nobody's promise.
             5 => {
                 let write = NamedWrite { name: "nobody".into(), bytes: vec![1] };
@@ -256,6 +267,27 @@ impl Dice {
         }
     }
 
+    /// A job that may be there or not, and may have ended.
+    fn job(&mut self) -> JobWrite {
+        let id = 1 + self.roll(80).cast_signed();
+        let status = JobStatus::ALL[1 + self.roll(4) as usize];
+        let notes = JobNotes { output: "x".repeat(self.roll(5) as usize), ..JobNotes::default() };
+        let job = Job {
+            id: JobId(id),
+            worker: PersonId(self.person()),
+            flow: if self.roll(2) == 0 { "f".into() } else { "g".into() },
+            status,
+            // As ids follow the order of acceptance.
+            created_at: Timestamp::from_seconds(id),
+            ended_at: status.is_final().then(|| Timestamp::from_seconds(id + 9)),
+            deadline: (self.roll(3) == 0).then(|| Timestamp::from_seconds(99)),
+            parent: (self.roll(3) == 0).then_some(JobId(7)),
+            error: (self.roll(3) == 0).then(|| "no".into()),
+            body: (self.roll(3) == 0).then(|| Payload::encode(&notes).expect("notes can be encoded")),
+        };
+        JobWrite { job, known: self.roll(2) == 0 }
+    }
+
     fn retention(&mut self) -> Retention {
         let mut keep = || Keep { age: Duration::from_secs(self.roll(2)), rows: self.roll(60) };
         Retention {
@@ -264,6 +296,7 @@ impl Dice {
             history: keep(),
             quarantine: keep(),
             facts: keep(),
+            jobs: keep(),
             people: keep(),
             ..Retention::default()
         }

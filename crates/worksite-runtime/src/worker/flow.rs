@@ -1,0 +1,460 @@
+//! A flow at a worker: its mail are posts, and an activation takes as many of them as there are, runs the engine as far as
+//! it goes, and proposes all of it as one change. What does not happen at once is started when it is durable.
+
+use super::{Doing, STORE_RETRY_DELAY, Worker};
+use crate::directory::NoPlace;
+use crate::error::{CommitFailure, DeskError};
+use crate::flows::{Act, Scene};
+use crate::parcel::DeliverVolatile;
+use crate::status::Status;
+use crate::update::Made;
+use actix::prelude::*;
+use futures_util::FutureExt;
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+use worksite_model::flow::{Admission, Engine, Flow, FlowMoment, FlowSaved, JobId, LogicKind, Post, TaskEnd, TaskRun};
+use worksite_model::{
+    Burial, Change, Delivery, Durable, EnvelopeId, FailureKind, Overflow, Recovered, Refusal, RoutineFailure,
+    Settlement, StateWrite, StoreError, Timestamp, accept,
+};
+
+/// How often a change that nobody in particular is to blame for may be refused before the worker is held.
+const TROUBLES_MAX: u32 = 5;
+
+/// What a worker has that runs a flow.
+pub(crate) struct FlowDesk {
+    flow: Flow,
+    engine: Engine,
+    /// Posts whose slot is full. They are out of the inbox, and not settled.
+    held: VecDeque<(Delivery, Post)>,
+    /// What is to be done by hand; and what was, and is being written.
+    acts: VecDeque<Act>,
+    made: Vec<Made>,
+    /// Tasks that have ended, to be settled; and those under way.
+    ends: VecDeque<TaskEnd>,
+    running: BTreeMap<u64, SpawnHandle>,
+    /// What cannot be written, and why: it is turned away when it comes again.
+    blamed: Option<(Culprit, String)>,
+    /// Who is in the change that is being written, if it is one alone.
+    alone: Option<Culprit>,
+    /// How many of the next steps are taken one at a time.
+    singly: usize,
+    troubles: u32,
+}
+
+/// Who may be to blame for a change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Culprit {
+    Post(EnvelopeId),
+    Task(u64),
+}
+
+impl FlowDesk {
+    pub(super) fn new(flow: Flow, worker: &Worker) -> Self {
+        let engine = Engine::new(flow.clone(), worker.person, worker.house.seed);
+        Self {
+            flow,
+            engine,
+            held: VecDeque::new(),
+            acts: VecDeque::new(),
+            made: Vec::new(),
+            ends: VecDeque::new(),
+            running: BTreeMap::new(),
+            blamed: None,
+            alone: None,
+            singly: 0,
+            troubles: 0,
+        }
+    }
+
+    /// When something comes due that is not mail.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.engine.due()
+    }
+
+    /// Whether nothing of it is open.
+    pub(super) fn is_idle(&self) -> bool {
+        self.engine.open_count() == 0 && self.acts.is_empty() && self.held.is_empty()
+    }
+}
+
+impl Handler<Act> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, act: Act, ctx: &mut Self::Context) {
+        let held = matches!(self.doing, Doing::Held);
+        match &mut self.flow {
+            Some(_) if held => act.refuse(DeskError::Held(self.person)),
+            Some(desk) if desk.acts.len() >= self.house.limits.volatile_drafts_max => {
+                act.refuse(DeskError::NoRoom("volatile_drafts_max"));
+            }
+            Some(desk) => {
+                desk.acts.push_back(act);
+                self.activate(ctx);
+            }
+            None => act.refuse(DeskError::OtherState),
+        }
+    }
+}
+
+impl Worker {
+    /// Takes the flow up as the store has it.
+    pub(super) fn begin_flow(&mut self, recovered: &mut Recovered, ctx: &mut Context<Self>) {
+        let Some(desk) = &mut self.flow else { return };
+        for (_, running) in std::mem::take(&mut desk.running) {
+            ctx.cancel_future(running);
+        }
+        let lost = desk.engine.volatile_count();
+        self.house.board.lose_volatile(lost);
+        desk.held.clear();
+        desk.ends.clear();
+        let (states, jobs) = (std::mem::take(&mut recovered.states), std::mem::take(&mut recovered.jobs));
+        let (flow, now) = (desk.flow.clone(), self.house.clock.now());
+        match Engine::recovered(flow, self.person, self.house.seed, &states, jobs, now) {
+            Ok(engine) => desk.engine = engine.traced(self.house.board.settings.monitoring),
+            Err(error) => self.hold(&format!("the state of its flow cannot be read: {error}")),
+        }
+    }
+
+    /// Takes mail, ends of tasks and acts as far as there are any, and proposes what follows. The worker is idle.
+    pub(super) fn advance(&mut self, ctx: &mut Context<Self>) {
+        let Some(mut desk) = self.flow.take() else { return };
+        let house = self.house.clone();
+        let clock = || house.clock.now();
+        let clock: Option<&dyn Fn() -> Timestamp> = house.board.settings.monitoring.then_some(&clock);
+        let now = house.clock.now();
+        let moment = FlowMoment { clock, ..FlowMoment::at(now) };
+        desk.engine.rest(self.paused);
+        self.start_tasks(&mut desk, ctx);
+        let mut change = Change { author: Some(self.person), ..Change::default() };
+        let steps = self.step_flow(&mut desk, &mut change, moment);
+        desk.alone = if let [one] = steps[..] { Some(one) } else { None };
+        let idle = desk.singly == 0 && self.inbox.next().is_none() && desk.held.is_empty() && self.volatile.is_none();
+        desk.engine.wake(FlowMoment { idle, ..moment });
+        house.board.end_volatile_if_any(desk.engine.ended_volatile(), || self.tell_volatile());
+        let settles = !change.settled.is_empty() || !change.buried.is_empty();
+        let by_hand = !desk.made.is_empty() && desk.engine.is_dirty();
+        if !settles && !by_hand && !desk.engine.wants_commit() {
+            for made in desk.made.drain(..) {
+                made(Ok(()));
+            }
+            self.start_tasks(&mut desk, ctx);
+            desk.singly = 0;
+            let working = desk.engine.is_working();
+            self.flow = Some(desk);
+            self.tenure.set(if working {
+                Status::Processing
+            } else if self.failed {
+                Status::Failed
+            } else {
+                Status::Idle
+            });
+            self.report_sleep();
+            return self.set_alarm(ctx);
+        }
+        self.tenure.set(Status::Processing);
+        self.report_sleep();
+        self.doing = Doing::Busy { routine: None };
+        let saved = desk.engine.save(house.limits.state_bytes_max);
+        self.flow = Some(desk);
+        match saved {
+            Ok(saved) => self.propose_flow(change, saved, steps.len(), ctx),
+            Err(failure) => self.flow_refused(failure.reason, steps.len(), ctx),
+        }
+    }
+
+    /// Everything there is to be taken; gives what each part of it was.
+    fn step_flow(&mut self, desk: &mut FlowDesk, change: &mut Change, moment: FlowMoment<'_>) -> Vec<Culprit> {
+        self.act_by_hand(desk, moment.now);
+        let steps_max = if desk.singly > 0 { 1 } else { self.house.limits.activation_deliveries_max };
+        let mut steps = Vec::new();
+        while steps.len() < steps_max
+            && let Some(end) = desk.ends.pop_front()
+        {
+            steps.push(Culprit::Task(end.id()));
+            desk.running.remove(&end.id());
+            let end = match desk.blamed.take_if(|(culprit, _)| *culprit == Culprit::Task(end.id())) {
+                Some((_, reason)) => TaskEnd::failed(end.id(), RoutineFailure::new(FailureKind::Refused, reason)),
+                None => end,
+            };
+            desk.engine.finish(end, moment);
+        }
+        for (delivery, post) in std::mem::take(&mut desk.held) {
+            if steps.len() < steps_max && self.offer(desk, &delivery, &post, moment) {
+                steps.push(Culprit::Post(delivery.id()));
+                change.settled.push(settlement(&delivery));
+            } else {
+                desk.held.push_back((delivery, post));
+            }
+        }
+        while steps.len() < steps_max
+            && let Some(delivery) = self.inbox.take()
+        {
+            let post = match delivery.envelope.draft.payload.decode::<Post>() {
+                Ok(post) => post,
+                Err(error) => {
+                    let failure = RoutineFailure::new(FailureKind::Undecodable, error.to_string());
+                    change.buried.push(Burial::of(&delivery, failure));
+                    continue;
+                }
+            };
+            if self.offer(desk, &delivery, &post, moment) {
+                steps.push(Culprit::Post(delivery.id()));
+                change.settled.push(settlement(&delivery));
+            } else {
+                desk.held.push_back((delivery, post));
+            }
+        }
+        steps
+    }
+
+    /// Offers a post to the engine; false when its slot is full.
+    fn offer(&self, desk: &mut FlowDesk, delivery: &Delivery, post: &Post, moment: FlowMoment<'_>) -> bool {
+        let (id, accepted_at) = (delivery.id(), delivery.envelope.accepted_at);
+        let first = JobId::of(id, 0);
+        if let Some((_, reason)) = desk.blamed.take_if(|(culprit, _)| *culprit == Culprit::Post(id)) {
+            desk.engine.refuse(post, first, accepted_at, &reason, moment.now);
+            return true;
+        }
+        self.house.counters.turn(moment.now.since(accepted_at), Duration::ZERO);
+        desk.engine.admit(post, first, accepted_at, moment) == Admission::Taken
+    }
+
+    fn act_by_hand(&mut self, desk: &mut FlowDesk, now: Timestamp) {
+        for act in std::mem::take(&mut desk.acts) {
+            if act.routine.as_deref().is_some_and(|routine| desk.engine.is_at_work(routine)) {
+                desk.acts.push_back(act);
+                continue;
+            }
+            let scene = Scene { engine: &mut desk.engine, inbox: &self.inbox, held: desk.held.len(), now };
+            desk.made.extend(act.apply(scene));
+        }
+    }
+
+    fn propose_flow(&mut self, change: Change, saved: FlowSaved, steps: usize, ctx: &mut Context<Self>) {
+        let FlowSaved { rows, forgotten, jobs, mut drafts, announcements, writes } = saved;
+        if let Err(trouble) = self.reserve_for_flow(&mut drafts) {
+            return match trouble {
+                NoPlace::Rejected(rejection) => self.flow_refused(rejection.to_string(), steps, ctx),
+                NoPlace::Full { .. } => self.again_later(ctx),
+            };
+        }
+        let person = self.person;
+        let states = rows.into_iter().map(|row| StateWrite {
+            person,
+            routine: row.name.into(),
+            payload: row.payload,
+            keep: row.keep,
+        });
+        let forgotten = forgotten.into_iter().map(|name| (person, name)).collect();
+        self.propose(Change { states: states.collect(), forgotten, jobs, drafts, announcements, writes, ..change });
+    }
+
+    fn reserve_for_flow(&self, drafts: &mut Vec<worksite_model::Draft>) -> Result<(), NoPlace> {
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        let (house, now) = (&self.house, self.house.clock.now());
+        for draft in drafts.iter() {
+            accept(draft, &house.limits, now).map_err(NoPlace::Rejected)?;
+        }
+        loop {
+            match house.directory.reserve(drafts, &house.registry, &house.limits, false) {
+                Err(NoPlace::Full { draft, overflow: Overflow::DropNewest, .. }) => {
+                    house.directory.count_dropped(drafts.remove(draft).to, 1);
+                }
+                reserved => return reserved,
+            }
+        }
+    }
+
+    /// What a flow proposed is durable.
+    pub(super) fn flow_settled(&mut self, failed: bool) {
+        self.failed = failed;
+        let Some(desk) = &mut self.flow else { return };
+        for made in desk.made.drain(..) {
+            made(Ok(()));
+        }
+        (desk.singly, desk.troubles) = (desk.singly.saturating_sub(1), 0);
+    }
+
+    /// What a flow proposed is not durable: its memory is wrong, and the store is right.
+    pub(super) fn flow_unsettled(&mut self, failure: CommitFailure, ctx: &mut Context<Self>) {
+        let made = self.flow.as_mut().map(|desk| std::mem::take(&mut desk.made)).unwrap_or_default();
+        for made in made {
+            made(Err(failure.clone().into_desk_error()));
+        }
+        match failure {
+            CommitFailure::Store(StoreError::Busy(_) | StoreError::Full(_)) => self.again_later(ctx),
+            CommitFailure::Store(error) => self.hold(&error.to_string()),
+            CommitFailure::Refused(Refusal::NotWaiting(_) | Refusal::JobEnded(_)) => self.recover(ctx),
+            CommitFailure::Refused(refusal) => self.flow_refused(refusal.to_string(), 0, ctx),
+        }
+    }
+
+    fn again_later(&mut self, ctx: &mut Context<Self>) {
+        self.doing = Doing::Busy { routine: None };
+        ctx.run_later(STORE_RETRY_DELAY, |worker, ctx| worker.recover(ctx));
+    }
+
+    /// A change cannot be written. Of several parts each is tried alone; one alone is turned away.
+    fn flow_refused(&mut self, reason: String, steps: usize, ctx: &mut Context<Self>) {
+        let Some(desk) = &mut self.flow else { return };
+        for made in std::mem::take(&mut desk.made) {
+            made(Err(DeskError::Unencodable(reason.clone())));
+        }
+        desk.troubles += 1;
+        if desk.troubles > TROUBLES_MAX {
+            return self.hold(&reason);
+        }
+        match desk.alone.take() {
+            Some(culprit) => desk.blamed = Some((culprit, reason)),
+            None => desk.singly = steps.max(self.inbox.out_count()).max(2),
+        }
+        self.recover(ctx);
+    }
+
+    /// Starts what is durable and does not happen at once.
+    fn start_tasks(&mut self, desk: &mut FlowDesk, ctx: &mut Context<Self>) {
+        for run in desk.engine.starting(self.house.clock.now()) {
+            let id = run.id();
+            let running = self.run_task(run).into_actor(self);
+            let running = ctx.spawn(running.map(move |end, worker, ctx| worker.task_ended(end, ctx)));
+            desk.running.insert(id, running);
+        }
+    }
+
+    fn run_task(&self, run: TaskRun) -> impl Future<Output = TaskEnd> + 'static {
+        let limit = run.time_max().unwrap_or(Duration::from_millis(self.house.limits.routine_time_ms_max));
+        let (id, pool) = (run.id(), self.house.board.pool.clone());
+        let failed = move |kind, reason: String| TaskEnd::failed(id, RoutineFailure::new(kind, reason));
+        let too_long = move || failed(FailureKind::TooLong, format!("it ran longer than {limit:?}"));
+        async move {
+            match (run.kind(), pool) {
+                (LogicKind::Pooled, Some(pool)) => {
+                    let Ok(place) = pool.acquire_owned().await else {
+                        return failed(FailureKind::Refused, "the pool is closed".into());
+                    };
+                    let performing = tokio::task::spawn_blocking(move || {
+                        let end = run.perform();
+                        drop(place);
+                        end
+                    });
+                    match tokio::time::timeout(limit, performing).await {
+                        Ok(Ok(end)) => end,
+                        Ok(Err(error)) => failed(FailureKind::Panicked, error.to_string()),
+                        Err(_elapsed) => too_long(),
+                    }
+                }
+                (LogicKind::Asynchronous, _) => {
+                    let running = AssertUnwindSafe(run.start()).catch_unwind();
+                    match tokio::time::timeout(limit, running).await {
+                        Ok(Ok(end)) => end,
+                        Ok(Err(panic)) => failed(FailureKind::Panicked, panic_text(panic.as_ref())),
+                        Err(_elapsed) => too_long(),
+                    }
+                }
+                _ => run.perform(),
+            }
+        }
+    }
+
+    fn task_ended(&mut self, end: TaskEnd, ctx: &mut Context<Self>) {
+        let Some(desk) = &mut self.flow else { return };
+        desk.ends.push_back(end);
+        if matches!(self.doing, Doing::Idle) {
+            self.resume(ctx);
+        }
+    }
+
+    /// Takes a volatile post: nothing of it is written but what must be durable.
+    pub(super) fn attend_post(&mut self, delivery: DeliverVolatile, ctx: &mut Context<Self>) {
+        let now = self.house.clock.now();
+        let envelope = delivery.open(self.person, Post::TYPE, now);
+        let Ok(post) = envelope.draft.payload.decode::<Post>() else { return self.house.directory.lose_volatile(1) };
+        let Some(mut desk) = self.flow.take() else { return };
+        let (house, moment) = (self.house.clone(), FlowMoment::at(now));
+        let first = post.volatile_from.unwrap_or(JobId(-1));
+        if desk.engine.admit(&post, first, now, moment) == Admission::Held {
+            house.directory.lose_volatile(1);
+            house.board.lose_volatile(post.len());
+        }
+        let idle = self.inbox.next().is_none() && self.volatile_count() == 0;
+        desk.engine.run(FlowMoment { idle, ..moment });
+        house.board.end_volatile_if_any(desk.engine.ended_volatile(), || self.tell_volatile());
+        self.start_tasks(&mut desk, ctx);
+        let wants = desk.engine.wants_commit();
+        self.flow = Some(desk);
+        if wants {
+            self.advance(ctx);
+        } else {
+            self.set_alarm(ctx);
+        }
+    }
+
+    /// A volatile post is lost.
+    pub(super) fn lose_post(&self, delivery: DeliverVolatile) {
+        let envelope = delivery.open(self.person, Post::TYPE, self.house.clock.now());
+        let jobs = envelope.draft.payload.decode::<Post>().map_or(0, |post| post.len());
+        self.house.board.lose_volatile(jobs);
+        self.tell_volatile();
+    }
+
+    /// Volatile jobs have ended, and somebody waits to hear that.
+    fn tell_volatile(&self) {
+        if let Some(supervisor) = self.supervisor.upgrade() {
+            supervisor.do_send(crate::supervisor::Rested);
+        }
+    }
+
+    /// Hands over what is to be handed over before the house closes; whether the worker may go. If not, it will be asked
+    /// again.
+    pub(super) fn finish_flow(&mut self, ctx: &mut Context<Self>) -> bool {
+        let Some(mut desk) = self.flow.take() else { return true };
+        if matches!(self.doing, Doing::Held) {
+            self.flow = Some(desk);
+            return true;
+        }
+        let closing = self.house.directory.is_closed();
+        let moment = FlowMoment { closing, ..FlowMoment::at(self.house.clock.now()) };
+        while let Some(end) = desk.ends.pop_front() {
+            desk.running.remove(&end.id());
+            desk.engine.finish(end, moment);
+        }
+        desk.engine.run(moment);
+        self.house.board.end_volatile_if_any(desk.engine.ended_volatile(), || {});
+        for act in std::mem::take(&mut desk.acts) {
+            act.refuse(DeskError::Stopped);
+        }
+        if !desk.engine.is_dirty() {
+            let working = desk.engine.is_working();
+            self.doing = Doing::Idle;
+            if !working {
+                self.house.board.lose_volatile(desk.engine.volatile_count());
+            }
+            self.flow = Some(desk);
+            return !working;
+        }
+        self.doing = Doing::Busy { routine: None };
+        let saved = desk.engine.save(self.house.limits.state_bytes_max);
+        self.flow = Some(desk);
+        match saved {
+            Ok(saved) => self.propose_flow(Change { author: Some(self.person), ..Change::default() }, saved, 0, ctx),
+            Err(failure) => {
+                self.hold(&failure.reason);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn settlement(delivery: &Delivery) -> Settlement {
+    Settlement { envelope: delivery.envelope.clone(), routine: "flow", reply: None }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message").to_string()
+}
