@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 use worksite_model::{Draft, Limits, Store};
 use worksite_simulation::{
-    Event, Fault, Letter, MemoryDisk, MemoryStore, Remembered, Scenario, Step, World, recovery_equals_life,
+    BY_HAND, Event, Fault, Letter, MemoryDisk, MemoryStore, Remembered, Scenario, Step, World, recovery_equals_life,
 };
 use worksite_store::{SqliteOptions, SqliteStore};
 
@@ -44,24 +44,29 @@ fn letter(to: i64, letter: Letter, key: &str) -> Draft {
 fn small_scenario() -> Scenario {
     let together = vec![letter(1, Letter::Note(6), "f"), letter(3, Letter::Note(7), "g")];
     let slow = letter(2, Letter::Flaky(3, 2), "c");
+    let all = vec![1, 2, 3, BY_HAND];
     Scenario {
         steps: vec![
-            Step::Sync(vec![1, 2, 3]),
+            Step::Sync(all.clone()),
             Step::Send(vec![
                 letter(1, Letter::Note(1), "a"),
                 letter(2, Letter::Circular(2, vec![3, 1, 2]), "b"),
                 slow,
                 letter(3, Letter::Poison(4), "d"),
+                letter(BY_HAND, Letter::Note(8), "h"),
             ]),
             Step::CrashWorker(1),
+            Step::Drain(BY_HAND, 1),
             Step::Pause(1),
             Step::SendTogether(together),
             Step::Wait(Duration::from_secs(2)),
             Step::Resume(1),
-            Step::Sync(vec![1, 2]),
-            Step::Send(vec![letter(1, Letter::Circular(5, vec![2]), "e")]),
-            Step::Sync(vec![1, 2, 3]),
+            Step::Sync(vec![1, 2, BY_HAND]),
+            Step::Ask(vec![letter(1, Letter::Circular(5, vec![2]), "e")]),
+            Step::Sync(all),
             Step::Quiesce,
+            Step::Drain(BY_HAND, 9),
+            Step::Acknowledge(BY_HAND),
         ],
     }
 }
@@ -199,6 +204,28 @@ fn a_full_disk_and_a_busy_file_lose_nothing_and_the_site_goes_on() {
             assert_eq!(remembered, unbroken, "seed {seed}, {faults:?}");
             assert_eq!(lives(&world), 1, "the site need not be reopened");
         }
+    }
+}
+
+#[test]
+fn a_worker_or_state_that_cannot_be_read_for_a_while_is_read_later() {
+    let scenario = small_scenario();
+    let (unbroken, _) = played(1, &scenario, &[]);
+    for reading in 1..30 {
+        let (remembered, world) = played(1, &scenario, &[Fault::ReadBusy(reading, reading + 2)]);
+        assert_eq!((remembered, lives(&world)), (unbroken.clone(), 1), "reading {reading}");
+    }
+}
+
+#[test]
+fn tight_limits_change_nothing_but_the_way() {
+    for seed in seeds(20) {
+        let (scenario, disk) = (Scenario::generate(seed, 15), MemoryDisk::default());
+        let (unbroken, _) = played(seed, &scenario, &[]);
+        let mut world = World::tight(seed);
+        let remembered = world.lives(&scenario, |_| memory(&disk, vec![]));
+        let remembered = remembered.unwrap_or_else(|broken| panic!("{broken}, seed {seed}\n{}", world.trace()));
+        assert_eq!(remembered, unbroken, "repeat it: WORKSITE_SEED={seed} cargo test --test simulation");
     }
 }
 

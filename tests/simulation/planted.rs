@@ -81,7 +81,11 @@ impl Layer for Mistaken {
             }
             Mistake::LosesAcknowledgement => batch.iter_mut().for_each(|change| change.settled.clear()),
             Mistake::SplitsChange => return batch.iter().map(|change| self.split(change, at)).collect(),
-            Mistake::LosesEnvelope if self.commits.is_multiple_of(7) => self.lose(at)?,
+            Mistake::LosesEnvelope if self.commits.is_multiple_of(7) => {
+                let verdicts = self.store.commit(&batch, at)?;
+                self.lose(at)?;
+                return Ok(verdicts);
+            }
             Mistake::DeliversTwice => {
                 for change in &mut batch {
                     let again = change.drafts.last().cloned().map(|mut draft| {

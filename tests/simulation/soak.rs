@@ -56,7 +56,7 @@ pub fn play(seed: u64, played_so_far: &mut Played) -> Result<(), Broken> {
     let events = world.trace().len();
     let commits = world.trace().events().iter().filter(|event| matches!(event, Event::Counted { .. })).count();
 
-    let (mut world, disk) = (World::new(seed), MemoryDisk::default());
+    let (mut world, disk) = (World::tight(seed), MemoryDisk::default());
     let remembered = world.lives(&scenario, |life| {
         let weather = Weather::generate(seed, life, 4, commits, events);
         played_so_far.note(&weather);

@@ -284,7 +284,9 @@ impl Worker {
         ctx.wait(recovery.map(|recovered, worker, ctx| match recovered {
             Ok(Ok(Ok(recovered))) => worker.begin(recovered, ctx),
             Ok(Ok(Err(StoreError::Busy(_) | StoreError::Full(_)))) => {
-                ctx.run_later(STORE_RETRY_DELAY, |worker, ctx| worker.recover(ctx));
+                // Still deaf: who takes mail by hand would find none.
+                let delay = tokio::time::sleep(STORE_RETRY_DELAY).into_actor(worker);
+                ctx.wait(delay.map(|(), worker, ctx| worker.recover(ctx)));
             }
             Ok(Ok(Err(error))) => worker.hold(&error.to_string()),
             Ok(Err(_closed)) => worker.hold("the house is closed"),

@@ -1,17 +1,20 @@
-//! Faults own the bad days of a store: [`FaultyStore`] fails by a script, counted in commits.
+//! Faults own the bad days of a store: [`FaultyStore`] fails by a script, counted in commits and readings.
 
 use crate::hands::Hands;
 use crate::layer::{Layer, Layered};
+use crate::trace::{Event, Trace};
 use std::time::Duration;
-use worksite_model::{Change, Store, StoreError, Timestamp, Verdict};
+use worksite_model::{Change, Payload, PersonId, Recovered, Store, StoreError, Timestamp, Verdict};
 
-/// What goes wrong, and at which commit, counted from 1.
+/// What goes wrong, and at which commit or reading, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Commits from this one to that one find no room.
     Full(u64, u64),
     /// Commits from this one to that one find the file locked.
     Busy(u64, u64),
+    /// Readings of workers and states from this one to that one find the file locked.
+    ReadBusy(u64, u64),
     /// So much time passes while this commit is written, and nobody does anything meanwhile.
     Stall(u64, Duration),
     /// The process dies at this commit, before it is written.
@@ -38,7 +41,9 @@ pub struct Faults {
     store: Box<dyn Store>,
     script: Vec<Fault>,
     commits: u64,
+    readings: u64,
     hands: Hands,
+    trace: Trace,
     /// After a crash or an unknown outcome nothing works any more.
     dead: bool,
 }
@@ -46,12 +51,12 @@ pub struct Faults {
 impl FaultyStore {
     /// This store, with these faults.
     pub fn new(store: Box<dyn Store>, faults: Vec<Fault>) -> Self {
-        Self::in_time(store, faults, Hands::default())
+        Self::seen(store, faults, Hands::default(), Trace::default())
     }
 
-    /// This store, with these faults; what stalls moves these hands.
-    pub fn in_time(store: Box<dyn Store>, script: Vec<Fault>, hands: Hands) -> Self {
-        Self(Faults { store, script, commits: 0, hands, dead: false })
+    /// This store, with these faults; what stalls moves these hands, and what fails is seen by this trace.
+    pub fn seen(store: Box<dyn Store>, script: Vec<Fault>, hands: Hands, trace: Trace) -> Self {
+        Self(Faults { store, script, commits: 0, readings: 0, hands, trace, dead: false })
     }
 }
 
@@ -69,6 +74,7 @@ impl Faults {
         Some(match fault {
             Fault::Full(..) => Err(StoreError::Full("no room".into())),
             Fault::Busy(..) => Err(StoreError::Busy("locked".into())),
+            Fault::ReadBusy(..) => return None,
             Fault::Stall(_, time) => {
                 self.hands.pass(time);
                 return None;
@@ -91,6 +97,7 @@ impl Fault {
     fn strikes(self, now: u64) -> bool {
         match self {
             Self::Full(from, to) | Self::Busy(from, to) => (from..=to).contains(&now),
+            Self::ReadBusy(..) => false,
             Self::Stall(at, _)
             | Self::CrashBefore(at)
             | Self::CrashAfter(at)
@@ -109,6 +116,34 @@ impl Layer for Faults {
     }
 
     fn commit(&mut self, batch: &[Change], at: Timestamp) -> Result<Vec<Verdict>, StoreError> {
+        let written = self.suffer(batch, at);
+        if let Err(error) = &written {
+            self.trace.push(Event::Failed(error.clone()));
+        }
+        written
+    }
+
+    fn recover(&mut self, person: PersonId, at: Timestamp) -> Result<Recovered, StoreError> {
+        self.read()?.recover(person, at)
+    }
+
+    fn state(&mut self, person: PersonId, routine: &str) -> Result<Option<Payload>, StoreError> {
+        self.read()?.state(person, routine)
+    }
+}
+
+impl Faults {
+    fn read(&mut self) -> Result<&mut dyn Store, StoreError> {
+        self.readings += 1;
+        let now = self.readings;
+        let busy = |fault: &Fault| matches!(fault, Fault::ReadBusy(from, to) if (*from..=*to).contains(&now));
+        if self.script.iter().any(busy) {
+            return Err(StoreError::Busy("locked".into()));
+        }
+        self.below()
+    }
+
+    fn suffer(&mut self, batch: &[Change], at: Timestamp) -> Result<Vec<Verdict>, StoreError> {
         self.below()?;
         self.commits += 1;
         let (now, script) = (self.commits, self.script.clone());

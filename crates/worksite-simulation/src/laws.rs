@@ -1,11 +1,16 @@
 //! The laws own what must always hold: each is named once, here, and checked after every event.
 
-use crate::scenario::Letters;
+use crate::scenario::{Letter, Letters, SlowClerk};
 use crate::trace::{Event, Inventory};
 use crate::weather::Mishap;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use worksite_model::{Committed, EnvelopeId, Fact, InboxPolicy, Limits, Overflow, PersonId, Priority, Tally, Waiting};
+use std::sync::Arc;
+use worksite_model::{
+    AsyncRoutine, Committed, Envelope, EnvelopeId, Fact, InboxPolicy, Limits, Overflow, PersonId, Priority, Refusal,
+    Settlement, StateWrite, Tally, Waiting,
+};
 
 /// A law of the house. `docs/laws.md` says why each is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,8 +83,8 @@ pub struct Laws {
     bound: (usize, usize),
     /// The highest id given.
     last: EnvelopeId,
-    /// Envelopes that were accepted, with their lanes.
-    accepted: BTreeMap<EnvelopeId, (PersonId, Priority)>,
+    /// Envelopes that were accepted.
+    accepted: BTreeMap<EnvelopeId, Arc<Envelope>>,
     /// Those of them that have not left their inboxes.
     waiting: BTreeSet<EnvelopeId>,
     /// What became of them, by our own count.
@@ -88,8 +93,14 @@ pub struct Laws {
     roster: BTreeSet<PersonId>,
     /// Envelopes that had another attempt or a moment to wait for: they lose their place in the lane.
     displaced: BTreeSet<EnvelopeId>,
-    /// Envelopes that were settled or given up: nobody performs them any more.
-    ended: BTreeSet<EnvelopeId>,
+    settled: BTreeSet<EnvelopeId>,
+    buried: BTreeSet<EnvelopeId>,
+    /// Envelopes that were taken away: acknowledged by hand, purged, cleared or dropped.
+    removed: BTreeSet<EnvelopeId>,
+    /// Attempts at effects outside that were begun, and that nothing has happened to since.
+    begun: BTreeSet<(PersonId, EnvelopeId, u32)>,
+    /// People of whose workers one may have gone in this life, on purpose or not, in the middle of something.
+    shaken: BTreeSet<PersonId>,
     /// The last settled of each lane, among those that kept their place.
     last_settled: BTreeMap<(PersonId, Priority, String), EnvelopeId>,
     /// All facts of this life, in order.
@@ -120,7 +131,11 @@ impl Laws {
             tally: Tally::default(),
             roster: BTreeSet::new(),
             displaced: BTreeSet::new(),
-            ended: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            buried: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            begun: BTreeSet::new(),
+            shaken: BTreeSet::new(),
             last_settled: BTreeMap::new(),
             facts: Vec::new(),
             told: 0,
@@ -136,19 +151,20 @@ impl Laws {
     pub fn observe(&mut self, event: &Event) -> Result<(), Broken> {
         match event {
             Event::Opened(inventory) => self.open(inventory),
-            Event::Committed { committed, states } => {
-                self.commit(committed)?;
-                acknowledged_with_effects(committed, states)
-            }
+            Event::Committed { committed, states } => self.commit(committed, states),
+            Event::Refused { author, refusal } => self.refuse(*author, refusal),
             Event::Counted { tally, waiting } => self.count(tally, waiting),
-            Event::Receipt(id) => self.is_committed(*id, "a receipt"),
-            Event::Performed { id, pure, .. } => {
-                // What a pure routine makes of it stays inside until both are durable (ruling 19).
-                if !pure {
-                    self.is_committed(*id, "a turn")?;
-                }
-                hold(Law::AdmitOnce, !self.ended.contains(id), || format!("{id} was performed after its end"))
+            // Whoever worked on what could not be written works on it again.
+            Event::Failed(_) => {
+                self.begun.clear();
+                Ok(())
             }
+            Event::Receipt(id) => self.is_committed(*id, "a receipt"),
+            Event::Answered(id) => hold(Law::CommitBeforeTell, self.settled.contains(id), || {
+                format!("{id} was answered, and is not durably settled")
+            }),
+            Event::Performed { person, routine, id, attempt } => self.perform(*person, routine, *id, *attempt),
+            Event::Drained { ids, .. } => self.drain(ids),
             Event::Told(fact) => {
                 let next = self.facts.get(self.told);
                 let law = if next.is_none() { Law::CommitBeforeTell } else { Law::Order };
@@ -177,6 +193,9 @@ impl Laws {
             Event::Quiet => self.within(self.bound.1),
             Event::Mishap(mishap) => {
                 self.mute |= matches!(mishap, Mishap::CrashBroadcast);
+                if let Mishap::CrashWorker(person) = mishap {
+                    self.shaken.insert(PersonId(*person));
+                }
                 Ok(())
             }
             Event::Closed => {
@@ -196,6 +215,8 @@ impl Laws {
     fn open(&mut self, found: &Inventory) -> Result<(), Broken> {
         // What a crash left untold is never told: a new life has new subscribers.
         self.facts.clear();
+        self.begun.clear();
+        self.shaken.clear();
         (self.told, self.mute) = (0, false);
         self.overheard.clear();
         let disk: BTreeSet<_> = found.waiting.iter().copied().collect();
@@ -218,7 +239,9 @@ impl Laws {
     fn forget(&mut self, found: &Inventory, disk: BTreeSet<EnvelopeId>) {
         self.last = found.last;
         self.accepted.retain(|id, _| *id <= found.last);
-        self.ended.retain(|id| *id <= found.last && !disk.contains(id));
+        for gone in [&mut self.settled, &mut self.buried, &mut self.removed] {
+            gone.retain(|id| *id <= found.last && !disk.contains(id));
+        }
         // What was settled is settled again.
         self.last_settled.clear();
         self.waiting = disk;
@@ -226,11 +249,11 @@ impl Laws {
         self.roster = found.roster.iter().copied().collect();
     }
 
-    fn commit(&mut self, committed: &Committed) -> Result<(), Broken> {
+    fn commit(&mut self, committed: &Committed, states: &[StateWrite]) -> Result<(), Broken> {
         for envelope in &committed.envelopes {
             let last = std::mem::replace(&mut self.last, envelope.id);
             hold(Law::Order, envelope.id > last, || format!("{} was given after {last}", envelope.id))?;
-            self.accepted.insert(envelope.id, (envelope.draft.to, envelope.draft.priority));
+            self.accepted.insert(envelope.id, envelope.clone());
             self.waiting.insert(envelope.id);
             if envelope.draft.not_before.is_some() {
                 self.displaced.insert(envelope.id);
@@ -238,20 +261,14 @@ impl Laws {
         }
         self.displaced.extend(committed.retried.iter().map(|retry| retry.id));
         for settlement in &committed.settled {
-            let id = settlement.id();
-            hold(Law::AdmitOnce, self.ended.insert(id), || format!("{id} was settled twice"))?;
-            let Some((person, lane)) = self.accepted.get(&id).copied() else { continue };
-            if !self.displaced.contains(&id) {
-                let lane = (person, lane, settlement.routine.to_string());
-                let last = self.last_settled.insert(lane, id).unwrap_or_default();
-                hold(Law::Order, last < id, || format!("{id} was settled after {last} of its lane"))?;
-            }
+            self.settle(settlement, committed, states)?;
         }
         let buried = committed.buried.iter().map(|burial| burial.id());
-        self.ended.extend(buried.clone());
+        self.buried.extend(buried.clone());
+        let removed = committed.removed.iter().chain(&committed.dropped).map(|removal| removal.id);
+        self.removed.extend(removed.clone());
         let settled = committed.settled.iter().map(|settlement| settlement.id());
-        let gone = committed.removed.iter().chain(&committed.dropped).map(|removal| removal.id);
-        for id in settled.chain(buried).chain(gone) {
+        for id in settled.chain(buried).chain(removed) {
             hold(Law::AdmitOnce, self.waiting.remove(&id), || format!("{id} left its inbox, and was not in it"))?;
         }
         self.tally.accepted += committed.envelopes.len() as u64;
@@ -263,8 +280,58 @@ impl Laws {
         if let Some(difference) = &committed.roster {
             self.roster.retain(|person| !difference.left.contains(person));
             self.roster.extend(difference.joined.iter().map(|person| person.id));
+            self.shaken.extend(&difference.left);
         }
         self.facts.extend(committed.facts());
+        Ok(())
+    }
+
+    fn settle(&mut self, settlement: &Settlement, committed: &Committed, states: &[StateWrite]) -> Result<(), Broken> {
+        let id = settlement.id();
+        hold(Law::AdmitOnce, self.settled.insert(id), || format!("{id} was settled twice"))?;
+        let Some(envelope) = self.accepted.get(&id) else { return Ok(()) };
+        acknowledged_with_effects(envelope, settlement.routine, committed, states)?;
+        if !self.displaced.contains(&id) {
+            let lane = (envelope.draft.to, envelope.draft.priority, settlement.routine.to_string());
+            let last = self.last_settled.insert(lane, id).unwrap_or_default();
+            hold(Law::Order, last < id, || format!("{id} was settled after {last} of its lane"))?;
+        }
+        Ok(())
+    }
+
+    /// A worker whose settlement is refused has held what was not its own any more. Only what was taken away by hand,
+    /// by purge, by clearing or for want of room may go while somebody works on it.
+    fn refuse(&self, author: Option<PersonId>, refusal: &Refusal) -> Result<(), Broken> {
+        let Refusal::NotWaiting(id) = refusal else { return Ok(()) };
+        hold(Law::AdmitOnce, author.is_none() || self.removed.contains(id), || {
+            format!("{author:?} held {id}, which did not wait any more")
+        })
+    }
+
+    fn perform(&mut self, person: PersonId, routine: &str, id: EnvelopeId, attempt: u32) -> Result<(), Broken> {
+        if id == EnvelopeId::default() {
+            return Ok(());
+        }
+        self.is_committed(id, "a turn")?;
+        let gone = self.settled.contains(&id) || self.buried.contains(&id);
+        hold(Law::AdmitOnce, !gone, || format!("{id} was performed after it had left the inbox"))?;
+        // What has no effect outside may be performed again at will: nobody can tell.
+        if routine != SlowClerk::NAME || self.shaken.contains(&person) {
+            return Ok(());
+        }
+        let once = self.begun.insert((person, id, attempt));
+        hold(Law::AdmitOnce, once, || format!("{id} was performed twice, attempt {attempt}, and nothing had happened"))
+    }
+
+    fn drain(&self, ids: &[EnvelopeId]) -> Result<(), Broken> {
+        let mut last = None;
+        for id in ids {
+            self.is_committed(*id, "mail by hand")?;
+            hold(Law::AdmitOnce, !self.removed.contains(id), || format!("{id} came back after its acknowledgement"))?;
+            let place = self.accepted.get(id).map(|envelope| (Reverse(envelope.draft.priority), *id));
+            hold(Law::Order, last < place, || format!("{id} was taken out of order"))?;
+            last = place;
+        }
         Ok(())
     }
 
@@ -280,23 +347,38 @@ impl Laws {
 
     fn within(&self, bound: usize) -> Result<(), Broken> {
         let mut held: BTreeMap<PersonId, usize> = BTreeMap::new();
-        for (person, lane) in self.waiting.iter().filter_map(|id| self.accepted.get(id)) {
-            *held.entry(*person).or_default() += usize::from(*lane != Priority::Control);
+        for envelope in self.waiting.iter().filter_map(|id| self.accepted.get(id)) {
+            let counts = envelope.draft.priority != Priority::Control;
+            *held.entry(envelope.draft.to).or_default() += usize::from(counts);
         }
         let over = held.iter().find(|(_, count)| **count > bound);
         hold(Law::Bounds, over.is_none(), || format!("{over:?} envelopes in an inbox, with a bound of {bound}"))
     }
 }
 
-/// Each envelope that a clerk settles stands in the state that the same commit holds.
-fn acknowledged_with_effects(committed: &Committed, states: &[worksite_model::StateWrite]) -> Result<(), Broken> {
-    for settlement in &committed.settled {
-        let state = states.iter().find(|state| state.routine == settlement.routine);
-        let letters = state.and_then(|state| state.payload.decode::<Letters>().ok());
-        let noted = letters.is_some_and(|letters| letters.ids.contains(&settlement.id().0));
-        hold(Law::AckWithEffects, noted, || format!("{} left the inbox without its effect", settlement.id()))?;
-    }
-    Ok(())
+/// An envelope that a clerk settles stands in the state that the same commit holds, and what had to be passed on goes out
+/// with it.
+fn acknowledged_with_effects(
+    envelope: &Envelope,
+    routine: &str,
+    committed: &Committed,
+    states: &[StateWrite],
+) -> Result<(), Broken> {
+    let state = states.iter().find(|state| state.routine == routine);
+    let letters = state.and_then(|state| state.payload.decode::<Letters>().ok());
+    let noted = letters.is_some_and(|letters| letters.ids.contains(&envelope.id.0));
+    hold(Law::AckWithEffects, noted, || format!("{} left the inbox without its effect", envelope.id))?;
+    let next = match envelope.draft.payload.decode::<Letter>() {
+        Ok(Letter::Circular(number, route)) => {
+            route.first().map(|to| (*to, Letter::Circular(number, route[1..].to_vec())))
+        }
+        _ => None,
+    };
+    let Some((to, next)) = next else { return Ok(()) };
+    let sent = committed.envelopes.iter().any(|sent| {
+        sent.draft.to == PersonId(to) && sent.draft.payload.decode::<Letter>().is_ok_and(|letter| letter == next)
+    });
+    hold(Law::AckWithEffects, sent, || format!("{} was not passed on to {to}", envelope.id))
 }
 
 /// Checks that what is remembered after crashes is what an unbroken life remembers.
@@ -312,121 +394,4 @@ fn hold(law: Law, holds: bool, how: impl FnOnce() -> String) -> Result<(), Broke
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-    use worksite_model::{
-        Change, Draft, Entry, Envelope, Grant, Payload, Settlement, StateWrite, Tally, Timestamp, Waiting,
-    };
-
-    fn envelope(id: i64) -> Arc<Envelope> {
-        let draft = Draft::to(1, &1_u64).unwrap();
-        Arc::new(Envelope { id: EnvelopeId(id), accepted_at: Timestamp::default(), draft })
-    }
-
-    fn broken(events: &[Event]) -> Option<Law> {
-        let mut laws = Laws::new(&Limits { inbox_envelopes_max: 2, ..Limits::default() });
-        events.iter().find_map(|event| laws.observe(event).err()).map(|broken| broken.law)
-    }
-
-    fn committed(change: Change, grant: Grant) -> Event {
-        let states = change.states.clone();
-        Event::Committed { committed: Arc::new(Committed::new(change, grant, Timestamp::default())), states }
-    }
-
-    fn counted(accepted: u64, waiting: u64) -> Event {
-        let tally = Tally { accepted, waiting, settled: accepted - waiting, ..Tally::default() };
-        Event::Counted { tally, waiting: vec![Waiting { person: PersonId(1), envelopes: waiting as usize, bytes: 0 }] }
-    }
-
-    fn accepted(id: i64) -> Event {
-        let grant = Grant { entries: vec![Entry::Accepted(EnvelopeId(id))], ..Grant::default() };
-        committed(Change::send(vec![Draft::to(1, &1_u64).unwrap()]), grant)
-    }
-
-    fn settled(id: i64, noted: &[i64]) -> Event {
-        let letters = Letters { ids: noted.to_vec(), ..Letters::default() };
-        let change = Change {
-            author: Some(PersonId(1)),
-            settled: vec![Settlement { envelope: envelope(id), routine: "clerk", reply: None }],
-            states: vec![StateWrite {
-                person: PersonId(1),
-                routine: "clerk".into(),
-                payload: Payload::encode(&letters).unwrap(),
-                keep: None,
-            }],
-            ..Change::default()
-        };
-        committed(change, Grant::default())
-    }
-
-    fn opened(waiting: &[i64], roster: &[i64], tally: Tally) -> Event {
-        let waiting = waiting.iter().copied().map(EnvelopeId).collect();
-        let roster = roster.iter().copied().map(PersonId).collect();
-        Event::Opened(Inventory { waiting, roster, tally, ..Inventory::default() })
-    }
-
-    fn told(event: &Event) -> Fact {
-        let Event::Committed { committed, .. } = event else { unreachable!() };
-        committed.facts().next().unwrap()
-    }
-
-    #[test]
-    fn a_good_life_breaks_no_law() {
-        let tally = Tally { accepted: 2, waiting: 0, settled: 2, ..Tally::default() };
-        let first = accepted(1);
-        let tell = Event::Told(told(&first));
-        assert_eq!(
-            broken(&[
-                first.clone(),
-                counted(1, 1),
-                Event::Receipt(EnvelopeId(1)),
-                tell,
-                accepted(2),
-                counted(2, 2),
-                Event::Missed { listener: 0, facts: 1 },
-                Event::Overheard { listener: 0, fact: told(&accepted(2)) },
-                settled(1, &[1]),
-                settled(2, &[1, 2]),
-                counted(2, 0),
-                Event::Quiet,
-                opened(&[], &[], tally),
-                Event::Closed,
-            ]),
-            None
-        );
-    }
-
-    #[test]
-    fn each_law_can_be_broken() {
-        let person = PersonId(1);
-        let performed = |id| Event::Performed { person, id: EnvelopeId(id), attempt: 1, pure: false };
-        let waits = Tally { accepted: 1, waiting: 1, ..Tally::default() };
-        assert_eq!(broken(&[accepted(1), performed(3)]), Some(Law::CommitBeforeTell));
-        assert_eq!(broken(&[Event::Receipt(EnvelopeId(1))]), Some(Law::CommitBeforeTell));
-        assert_eq!(broken(&[Event::Told(Fact::Cleared)]), Some(Law::CommitBeforeTell));
-        assert_eq!(broken(&[accepted(1), opened(&[], &[], waits)]), Some(Law::CommitBeforeTell));
-        assert_eq!(broken(&[accepted(1), Event::Told(Fact::Cleared)]), Some(Law::Order));
-        let overheard = Event::Overheard { listener: 0, fact: Fact::Cleared };
-        assert_eq!(broken(&[accepted(1), overheard]), Some(Law::Order));
-        assert_eq!(broken(&[accepted(1), Event::Closed]), Some(Law::Order));
-        assert_eq!(broken(&[accepted(2), accepted(1)]), Some(Law::Order));
-        assert_eq!(broken(&[accepted(1), accepted(2), settled(2, &[2]), settled(1, &[2, 1])]), Some(Law::Order));
-        assert_eq!(broken(&[accepted(1), settled(1, &[1]), settled(1, &[1])]), Some(Law::AdmitOnce));
-        assert_eq!(broken(&[accepted(1), settled(1, &[1]), performed(1)]), Some(Law::AdmitOnce));
-        assert_eq!(broken(&[accepted(1), settled(1, &[1]), opened(&[1], &[], waits)]), Some(Law::AdmitOnce));
-        assert_eq!(broken(&[accepted(1), settled(1, &[])]), Some(Law::AckWithEffects));
-        assert_eq!(broken(&[accepted(1), counted(2, 1)]), Some(Law::Conservation));
-        assert_eq!(broken(&[accepted(1), opened(&[1], &[], Tally::default())]), Some(Law::Conservation));
-        let three = [accepted(1), accepted(2), accepted(3)];
-        assert_eq!(broken(&[&three[..], &[counted(3, 3)]].concat()), Some(Law::Bounds));
-        assert_eq!(broken(&[&three[..], &[Event::Quiet]].concat()), Some(Law::Bounds));
-        let synced = Event::Synced { wanted: vec![], active: vec![], awake: vec![person] };
-        assert_eq!(broken(&[synced]), Some(Law::Roster));
-        let synced = Event::Synced { wanted: vec![person], active: vec![person], awake: vec![] };
-        assert_eq!(broken(&[synced]), Some(Law::Roster));
-        assert_eq!(broken(&[opened(&[], &[1], Tally::default())]), Some(Law::Roster));
-        let law = |life, recovered| recovery_equals_life(&life, &recovered).err().map(|broken| broken.law);
-        assert_eq!((law(1, 1), law(1, 2)), (None, Some(Law::RecoveryEqualsLife)));
-    }
-}
+mod tests;

@@ -30,6 +30,14 @@ pub trait Layer: Send {
     fn recover(&mut self, person: PersonId, at: Timestamp) -> Result<Recovered, StoreError> {
         self.below()?.recover(person, at)
     }
+
+    /// [`Store::state`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn state(&mut self, person: PersonId, routine: &str) -> Result<Option<Payload>, StoreError> {
+        self.below()?.state(person, routine)
+    }
 }
 
 /// A store that does what its layer says.
@@ -64,7 +72,7 @@ impl<L: Layer> Store for Layered<L> {
     }
 
     fn state(&mut self, person: PersonId, routine: &str) -> Result<Option<Payload>, StoreError> {
-        self.0.below()?.state(person, routine)
+        self.0.state(person, routine)
     }
 
     fn dead_letters(&mut self, after: EnvelopeId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {

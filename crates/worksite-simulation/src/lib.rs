@@ -33,7 +33,7 @@ mod laws;
 pub use laws::{Broken, LAWS, Law, Laws, recovery_equals_life};
 
 mod scenario;
-pub use scenario::{Letter, Letters, Scenario, Step};
+pub use scenario::{BY_HAND, Letter, Letters, Scenario, Step};
 
 mod play;
 

@@ -1,57 +1,214 @@
-//! Playing owns how a scenario is put to a house: step by step, doing what each error advises, until the house is gone.
+//! Playing owns the hands that take a scenario's steps: each does what its house's answers advise, until the store is gone.
 
 use crate::scenario::{Letters, Scenario, Step};
 use crate::trace::{Event, Trace};
+use crate::weather::Mishap;
 use crate::world::Remembered;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Duration;
-use worksite_model::{Advice, Person, PersonId, Tally};
-use worksite_runtime::{DeskError, Runtime, SendError};
+use worksite_model::{Advice, Draft, EnvelopeId, Person, PersonId, Rejection};
+use worksite_runtime::{AskError, DeskError, Runtime, SendError};
+
+/// How long hands rest before they try again.
+const REST: Duration = Duration::from_millis(200);
+
+/// How long hands wait before they ask whether the house still stands.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// No scenario has anything to wait for that takes longer, in virtual time.
+const MINUTES_MAX: usize = 600;
+
+/// What the application holds in its hands: mail that was taken and is not acknowledged.
+type Taken = Rc<RefCell<BTreeMap<i64, Vec<EnvelopeId>>>>;
 
 /// Plays all steps; nothing when the house died on the way, or a law was broken.
 pub(crate) async fn play(runtime: &Runtime, scenario: &Scenario, trace: &Trace) -> Option<Remembered> {
+    let player = Player { runtime: runtime.clone(), trace: trace.clone(), taken: Taken::default() };
     for step in &scenario.steps {
-        play_step(runtime, step, trace).await?;
+        player.clone().play(step.clone(), true).await?;
         if trace.broken().is_some() {
             return None;
         }
     }
-    remember(runtime).await.ok()
+    loop {
+        match player.remember().await {
+            Err(error) if error.advice() == Advice::RetryLater => tokio::time::sleep(REST).await,
+            remembered => return remembered.ok(),
+        }
+    }
 }
 
-async fn play_step(runtime: &Runtime, step: &Step, trace: &Trace) -> Option<()> {
-    match step {
-        Step::Sync(people) => {
-            let wanted: Vec<_> = people.iter().copied().map(PersonId).collect();
-            let people = || people.iter().map(|id| Person::new(*id, format!("person {id}")));
-            again(|| runtime.sync(people())).await?;
-            let active = runtime.roster().people().map(|person| person.id).collect();
-            trace.push(Event::Synced { wanted, active, awake: runtime.awake() });
-        }
-        Step::Send(drafts) => {
-            // All are on their way before the first answer is waited for.
-            let sent: Vec<_> = drafts.iter().map(|draft| runtime.send(draft.clone())).collect();
-            for (sent, draft) in sent.into_iter().zip(drafts) {
-                let receipt = match sent.await {
-                    Ok(receipt) => receipt,
-                    Err(error) if is_fatal(&error) => return None,
-                    Err(_) => again(|| runtime.send(draft.clone())).await?,
-                };
-                trace.push(Event::Receipt(receipt.id));
+#[derive(Clone)]
+struct Player {
+    runtime: Runtime,
+    trace: Trace,
+    taken: Taken,
+}
+
+impl Player {
+    /// Takes a step; nothing when the store died. Only who is `alone` can say what must be true afterwards.
+    fn play(self, step: Step, alone: bool) -> Pin<Box<dyn Future<Output = Option<()>>>> {
+        Box::pin(async move {
+            match step {
+                Step::Sync(people) => self.sync(&people, alone).await,
+                Step::Send(drafts) => self.send(&drafts).await,
+                Step::SendTogether(drafts) => self.send_together(&drafts).await,
+                Step::Ask(drafts) => self.ask(drafts).await,
+                Step::Volatile(drafts) => self.send_volatile(drafts),
+                Step::Drain(person, limit) => self.drain(person, limit).await,
+                Step::PutBack(person) => self.put_back(person).await,
+                Step::Acknowledge(person) => self.acknowledge(person).await,
+                Step::Wait(time) => {
+                    tokio::time::sleep(time).await;
+                    Some(())
+                }
+                Step::Rest => self.until_quiet(self.runtime.rest()).await,
+                Step::Quiesce => self.until_quiet(self.runtime.quiesce()).await,
+                Step::Pause(person) => until_done(|| self.runtime.pause(person)).await,
+                Step::Resume(person) => until_done(|| self.runtime.resume(person)).await,
+                Step::AtOnce(steps) => self.play_at_once(steps).await,
+                Step::CrashWorker(person) => {
+                    self.trace.push(Event::Mishap(Mishap::CrashWorker(person)));
+                    self.runtime.crash_worker(person);
+                    Some(())
+                }
             }
-        }
-        Step::SendTogether(drafts) => {
-            for receipt in again(|| runtime.send_all(drafts.clone())).await? {
-                trace.push(Event::Receipt(receipt.id));
-            }
-        }
-        Step::Wait(time) => tokio::time::sleep(*time).await,
-        Step::Rest => return until_done_with(runtime, trace, || runtime.rest()).await,
-        Step::Quiesce => return until_done_with(runtime, trace, || runtime.quiesce()).await,
-        Step::CrashWorker(person) => runtime.crash_worker(*person),
-        Step::Pause(person) => until_done(|| runtime.pause(*person)).await?,
-        Step::Resume(person) => until_done(|| runtime.resume(*person)).await?,
+        })
     }
-    Some(())
+
+    async fn play_at_once(&self, steps: Vec<Step>) -> Option<()> {
+        let play = |step| tokio::task::spawn_local(self.clone().play(step, false));
+        let played: Vec<_> = steps.into_iter().map(play).collect();
+        let mut all = Some(());
+        for step in played {
+            all = all.and(step.await.expect("a step does not panic"));
+        }
+        all
+    }
+
+    async fn sync(&self, people: &[i64], alone: bool) -> Option<()> {
+        let wanted: Vec<_> = people.iter().copied().map(PersonId).collect();
+        let people = || people.iter().map(|id| Person::new(*id, format!("person {id}")));
+        again(|| self.runtime.sync(people())).await?;
+        if alone {
+            let active = self.runtime.roster().people().map(|person| person.id).collect();
+            self.trace.push(Event::Synced { wanted, active, awake: self.runtime.awake() });
+        }
+        Some(())
+    }
+
+    /// Sends them so that all are on their way before the first answer is waited for.
+    async fn send(&self, drafts: &[Draft]) -> Option<()> {
+        let sent: Vec<_> = drafts.iter().map(|draft| self.runtime.send(draft.clone())).collect();
+        for (sent, draft) in sent.into_iter().zip(drafts) {
+            let receipt = match sent.await {
+                Ok(receipt) => receipt,
+                Err(error) if is_fatal(&error) => return None,
+                Err(_) => again(|| self.runtime.send(draft.clone())).await?,
+            };
+            self.trace.push(Event::Receipt(receipt.id));
+        }
+        Some(())
+    }
+
+    async fn send_together(&self, drafts: &[Draft]) -> Option<()> {
+        for receipt in again(|| self.runtime.send_all(drafts.to_vec())).await? {
+            self.trace.push(Event::Receipt(receipt.id));
+        }
+        Some(())
+    }
+
+    /// Asks all at once. Who takes mail by hand, or is poisoned, gives no answer: that mail is only sent.
+    async fn ask(&self, drafts: Vec<Draft>) -> Option<()> {
+        let (asked, sent): (Vec<_>, Vec<_>) =
+            drafts.into_iter().partition(|draft| draft.to.0 < crate::scenario::BY_HAND);
+        let answers: Vec<_> = asked.iter().map(|draft| self.runtime.ask::<i64>(draft.clone())).collect();
+        self.send(&sent).await?;
+        for (answer, draft) in answers.into_iter().zip(asked) {
+            let mut answer: Pin<Box<dyn Future<Output = _>>> = Box::pin(answer);
+            loop {
+                match self.while_it_stands("an answer never came", answer).await? {
+                    Ok(id) => self.trace.push(Event::Answered(EnvelopeId(id))),
+                    Err(AskError::Buried(_)) => {}
+                    Err(AskError::Send(error)) if !is_fatal(&error) => {
+                        tokio::time::sleep(REST).await;
+                        answer = Box::pin(self.runtime.ask::<i64>(draft.clone()));
+                        continue;
+                    }
+                    Err(AskError::Send(_) | AskError::Stopped) => return None,
+                    Err(error) => panic!("an ask of {draft:?} ended with {error}\n{}", self.trace),
+                }
+                break;
+            }
+        }
+        Some(())
+    }
+
+    /// Nobody answers for what is never written, and it may be refused while somebody is away.
+    fn send_volatile(&self, drafts: Vec<Draft>) -> Option<()> {
+        drafts.into_iter().for_each(|draft| drop(self.runtime.send_volatile(draft)));
+        Some(())
+    }
+
+    async fn until_quiet(&self, quiet: impl Future<Output = Result<(), DeskError>>) -> Option<()> {
+        self.while_it_stands("mail waits, and nobody takes it", quiet).await?.ok()?;
+        self.trace.push(Event::Quiet);
+        Some(())
+    }
+
+    async fn drain(&self, person: i64, limit: usize) -> Option<()> {
+        let Some(mail) = at_the_desk(self.runtime.drain(person, limit).await)? else { return Some(()) };
+        let ids: Vec<_> = mail.iter().map(|delivery| delivery.id()).collect();
+        self.trace.push(Event::Drained { person: PersonId(person), ids: ids.clone() });
+        self.taken.borrow_mut().entry(person).or_default().extend(ids);
+        Some(())
+    }
+
+    async fn put_back(&self, person: i64) -> Option<()> {
+        let taken = self.taken.borrow_mut().remove(&person).unwrap_or_default();
+        at_the_desk(self.runtime.put_back(person, taken).await).map(drop)
+    }
+
+    async fn acknowledge(&self, person: i64) -> Option<()> {
+        let taken = self.taken.borrow_mut().remove(&person).unwrap_or_default();
+        loop {
+            match self.runtime.acknowledge(taken.clone()).await {
+                Err(error) if error.advice() == Advice::RetryLater => tokio::time::sleep(REST).await,
+                answer => return answer.ok().map(drop),
+            }
+        }
+    }
+
+    /// Waits for something that a dead store would keep it waiting for for ever: so the store is asked now and then.
+    async fn while_it_stands<T>(&self, complaint: &str, awaited: impl Future<Output = T>) -> Option<T> {
+        let mut awaited = std::pin::pin!(awaited);
+        for _minute in 0..MINUTES_MAX {
+            match tokio::time::timeout(PATIENCE, awaited.as_mut()).await {
+                Ok(done) => return Some(done),
+                Err(_elapsed) => drop(self.runtime.tally().await.ok()?),
+            }
+            if self.trace.broken().is_some() {
+                return None;
+            }
+        }
+        panic!("{complaint}: a wake-up was lost\n{}", self.trace)
+    }
+
+    async fn remember(&self) -> Result<Remembered, DeskError> {
+        let mut remembered = Remembered::default();
+        for person in self.runtime.roster().people() {
+            for clerk in ["clerk", "slow clerk"] {
+                let letters = self.runtime.state::<Letters>(person.id, clerk).await?.unwrap_or_default();
+                remembered.noted.insert((person.id.0, clerk), letters.noted);
+            }
+        }
+        let tally = self.runtime.tally().await?;
+        (remembered.buried, remembered.removed, remembered.waiting) = (tally.buried, tally.removed, tally.waiting);
+        Ok(remembered)
+    }
 }
 
 /// Does what the error's advice says: the same again later, unless the store is gone.
@@ -60,7 +217,7 @@ async fn again<T, F: Future<Output = Result<T, SendError>>>(mut ask: impl FnMut(
         match ask().await {
             Ok(done) => return Some(done),
             Err(error) if is_fatal(&error) => return None,
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            Err(_) => tokio::time::sleep(REST).await,
         }
     }
 }
@@ -71,50 +228,22 @@ async fn until_done<F: Future<Output = Result<(), DeskError>>>(mut ask: impl FnM
         match ask().await {
             Ok(()) => return Some(()),
             Err(error) if error.advice() != Advice::RetryLater => return None,
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            Err(_) => tokio::time::sleep(REST).await,
         }
     }
 }
 
+/// Whoever is away comes back in every scenario; so mail to them is worth another attempt.
 fn is_fatal(error: &SendError) -> bool {
-    error.advice() != Advice::RetryLater
+    let away = matches!(error, SendError::Rejected { rejection: Rejection::UnknownPerson(_), .. });
+    !away && error.advice() != Advice::RetryLater
 }
 
-/// Waits for what is asked of a house that gets done; a dead store would keep it waiting for ever, so the store is asked
-/// now and then.
-async fn until_done_with<F: Future<Output = Result<(), DeskError>>>(
-    runtime: &Runtime,
-    trace: &Trace,
-    ask: impl Fn() -> F,
-) -> Option<()> {
-    for _minute in 0..MINUTES_TO_REST_MAX {
-        match tokio::time::timeout(Duration::from_secs(60), ask()).await {
-            Ok(quiet) => {
-                quiet.ok()?;
-                trace.push(Event::Quiet);
-                return Some(());
-            }
-            Err(_elapsed) => drop(runtime.tally().await.ok()?),
-        }
-        if trace.broken().is_some() {
-            return None;
-        }
+/// What somebody at a desk did: nothing when the store is gone, and nothing in it when the person is away.
+fn at_the_desk<T>(answer: Result<T, DeskError>) -> Option<Option<T>> {
+    match answer {
+        Ok(done) => Some(Some(done)),
+        Err(DeskError::UnknownPerson(_)) => Some(None),
+        Err(_) => None,
     }
-    panic!("mail waits, and nobody takes it: a wake-up was lost\n{trace}")
-}
-
-/// No scenario has anything to wait for that takes longer, in virtual time.
-const MINUTES_TO_REST_MAX: usize = 600;
-
-pub(crate) async fn remember(runtime: &Runtime) -> Result<Remembered, DeskError> {
-    let mut remembered = Remembered::default();
-    for person in runtime.roster().people() {
-        for clerk in ["clerk", "slow clerk"] {
-            let letters = runtime.state::<Letters>(person.id, clerk).await?.unwrap_or_default();
-            remembered.noted.insert((person.id.0, clerk), letters.noted);
-        }
-    }
-    let tally: Tally = runtime.tally().await?;
-    remembered.buried = tally.buried;
-    Ok(remembered)
 }

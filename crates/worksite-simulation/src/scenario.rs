@@ -28,6 +28,18 @@ pub enum Step {
     Send(Vec<Draft>),
     /// These drafts are sent as one change.
     SendTogether(Vec<Draft>),
+    /// These drafts are asked, all at once, and their answers awaited.
+    Ask(Vec<Draft>),
+    /// These drafts are sent and never written.
+    Volatile(Vec<Draft>),
+    /// So much mail of this person is taken by hand.
+    Drain(i64, usize),
+    /// What was taken of this person's mail is put back.
+    PutBack(i64),
+    /// What was taken of this person's mail is acknowledged.
+    Acknowledge(i64),
+    /// These steps are taken at once, as by several people who know nothing of each other.
+    AtOnce(Vec<Step>),
     /// So much time passes.
     Wait(Duration),
     /// Everybody gets done with what can be done now.
@@ -41,6 +53,12 @@ pub enum Step {
     /// This person's worker goes on.
     Resume(i64),
 }
+
+/// Whose mail is taken by hand: people from this number on.
+pub const BY_HAND: i64 = 100;
+
+/// Everybody in a generated scenario.
+const EVERYBODY: [i64; 5] = [1, 2, 3, 4, BY_HAND];
 
 /// What is in the mail of a scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +83,13 @@ impl Durable for SlowLetter {
     const TYPE: &'static str = "slow letter";
 }
 
+/// Something of the moment, which nobody keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Flash(pub(crate) u32);
+impl Durable for Flash {
+    const TYPE: &'static str = "flash";
+}
+
 /// What a worker remembers of its letters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Letters {
@@ -84,17 +109,13 @@ impl Letters {
     }
 }
 
-fn witness(trace: &Trace, turn: &Turn<Letters>, pure: bool) {
+fn witness<S>(trace: &Trace, routine: &'static str, turn: &Turn<S>) {
     let (person, id, attempt) = (turn.person(), turn.envelope().id, turn.attempt());
-    trace.push(Event::Performed { person, id, attempt, pure });
+    trace.push(Event::Performed { person, routine, id, attempt });
 }
 
 /// Takes letters.
-pub(crate) struct Clerk {
-    pub(crate) trace: Trace,
-    /// Whether it runs ahead of the disk. The trace does not mind.
-    pub(crate) pure: bool,
-}
+pub(crate) struct Clerk(pub(crate) Trace);
 
 impl Routine for Clerk {
     const NAME: &'static str = "clerk";
@@ -102,8 +123,9 @@ impl Routine for Clerk {
     type Message = Letter;
 
     fn perform(&self, turn: &mut Turn<Letters>, letter: Letter) -> Ended {
-        witness(&self.trace, turn, self.pure);
+        witness(&self.0, Self::NAME, turn);
         let id = turn.envelope().id.0;
+        turn.reply(&id)?;
         match letter {
             Letter::Note(number) => turn.state.note(number, id),
             Letter::Circular(number, mut route) => {
@@ -130,10 +152,6 @@ impl Routine for Clerk {
     fn retry(&self) -> RetryPolicy {
         RetryPolicy { attempts_max: 4, ..RetryPolicy::default() }
     }
-
-    fn is_pure(&self) -> bool {
-        self.pure
-    }
 }
 
 /// Takes letters that take their time.
@@ -145,10 +163,29 @@ impl AsyncRoutine for SlowClerk {
     type Message = SlowLetter;
 
     async fn perform(&self, turn: &mut Turn<Letters>, SlowLetter(number, seconds): SlowLetter) -> Ended {
-        witness(&self.0, turn, false);
+        witness(&self.0, Self::NAME, turn);
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         let id = turn.envelope().id.0;
+        turn.reply(&id)?;
         turn.state.note(number, id);
+        Ok(Outcome::Done)
+    }
+}
+
+/// Counts flashes, and announces every fourth: a volatile draft with a durable effect.
+pub(crate) struct Watcher(pub(crate) Trace);
+
+impl Routine for Watcher {
+    const NAME: &'static str = "watcher";
+    type State = u64;
+    type Message = Flash;
+
+    fn perform(&self, turn: &mut Turn<u64>, Flash(number): Flash) -> Ended {
+        witness(&self.0, Self::NAME, turn);
+        *turn.state += 1;
+        if number.is_multiple_of(4) {
+            turn.announce("flash", &u64::from(number))?;
+        }
         Ok(Outcome::Done)
     }
 }
@@ -158,44 +195,24 @@ impl Scenario {
     ///
     /// The last steps bring everybody back and wait for all mail, so that the end does not depend on the way.
     pub fn generate(seed: u64, length: usize) -> Self {
-        let mut dice = Dice { seed, rolls: 0 };
-        let mut steps = vec![Step::Sync(vec![1, 2, 3, 4])];
+        let mut dice = Dice { seed, rolls: 0, letters: 0 };
+        let mut steps = vec![Step::Sync(EVERYBODY.to_vec())];
         // Rest is durable: who rested when an earlier life ended rests when the script is played again.
         steps.extend((1..=4).map(Step::Resume));
-        let mut number = 0;
         for _ in 0..length {
-            let step = match dice.roll(11) {
-                0 => Step::Sync((1..=4).filter(|_| dice.roll(4) > 0).collect()),
-                1 => Step::Wait(Duration::from_millis(dice.roll(5_000))),
-                2 => Step::Quiesce,
-                3 => Step::CrashWorker(1 + dice.roll(4) as i64),
-                4 => {
-                    // Nobody waits for somebody who rests: what is sent meanwhile is dealt with after the resumption.
-                    let person = 1 + dice.roll(4) as i64;
-                    steps.push(Step::Pause(person));
-                    steps.push(Step::Send((0..1 + dice.roll(6)).map(|_| dice.draft(&mut number)).collect()));
-                    steps.push(Step::Wait(Duration::from_millis(dice.roll(3_000))));
-                    Step::Resume(person)
-                }
-                5 => Step::SendTogether((0..1 + dice.roll(6)).map(|_| dice.draft(&mut number)).collect()),
-                _ => Step::Send((0..1 + dice.roll(6)).map(|_| dice.draft(&mut number)).collect()),
-            };
-            steps.push(step);
-            // Mail to somebody who is away would be refused: in these scripts nobody writes in vain.
-            if matches!(steps.last(), Some(Step::Sync(_))) {
-                steps.push(Step::Wait(Duration::from_millis(dice.roll(500))));
-                steps.push(Step::Sync(vec![1, 2, 3, 4]));
-            }
+            dice.step(&mut steps);
         }
-        steps.extend([Step::Sync(vec![1, 2, 3, 4]), Step::Quiesce]);
+        steps.extend([Step::Sync(EVERYBODY.to_vec()), Step::Quiesce]);
+        steps.extend([Step::Drain(BY_HAND, usize::MAX), Step::Acknowledge(BY_HAND)]);
         Self { steps }
     }
 }
 
-/// Numbers from a seed.
+/// Numbers from a seed, and the number of the last letter.
 struct Dice {
     seed: u64,
     rolls: i64,
+    letters: u32,
 }
 
 impl Dice {
@@ -204,20 +221,88 @@ impl Dice {
         chance(self.seed, &[self.rolls]) % sides
     }
 
-    fn draft(&mut self, number: &mut u32) -> Draft {
-        *number += 1;
-        let to = 1 + self.roll(4) as i64;
-        let letter = match self.roll(12) {
-            0 | 1 => Letter::Circular(*number, (0..self.roll(5)).map(|_| 1 + self.roll(4) as i64).collect()),
-            2 => Letter::Flaky(*number, self.roll(3) as u32),
-            3 => Letter::Poison(*number),
-            4 => {
-                let slow = Draft::to(to, &SlowLetter(*number, self.roll(5))).expect("a letter can be encoded");
-                return slow.key(format!("letter {number}"));
+    fn step(&mut self, steps: &mut Vec<Step>) {
+        match self.roll(16) {
+            0 => {
+                // Mail to somebody who is away would be refused: in these scripts nobody writes in vain.
+                steps.push(Step::Sync(self.some_people()));
+                steps.push(Step::Wait(Duration::from_millis(self.roll(500))));
+                steps.push(Step::Sync(EVERYBODY.to_vec()));
             }
-            _ => Letter::Note(*number),
+            1 => steps.push(Step::Wait(Duration::from_millis(self.roll(5_000)))),
+            2 => steps.push(Step::Quiesce),
+            3 => steps.push(Step::CrashWorker(self.clerk())),
+            4 => {
+                // Nobody waits for somebody who rests: what is sent meanwhile is dealt with after the resumption.
+                let person = self.clerk();
+                steps.extend([Step::Pause(person), Step::Send(self.drafts())]);
+                steps.extend([Step::Wait(Duration::from_millis(self.roll(3_000))), Step::Rest, Step::Resume(person)]);
+            }
+            5 => steps.push(Step::SendTogether(self.drafts())),
+            6 => steps.push(Step::Ask(self.drafts())),
+            7 => steps.push(Step::Volatile((0..self.roll(6)).map(|_| self.flash()).collect())),
+            8 => steps.push(self.by_hand()),
+            9 => {
+                // People who leave and come back while others write to them, and a crash in the middle.
+                let comings = [Step::Sync(self.some_people()), Step::Sync(EVERYBODY.to_vec())];
+                let goings = [Step::Send(self.drafts()), Step::CrashWorker(self.clerk()), Step::Send(self.drafts())];
+                steps.push(Step::AtOnce(comings.into_iter().chain(goings).collect()));
+                steps.push(Step::Sync(EVERYBODY.to_vec()));
+            }
+            10 => {
+                let flashes = Step::Volatile((0..self.roll(9)).map(|_| self.flash()).collect());
+                let steps_at_once = vec![Step::Ask(self.drafts()), flashes, self.by_hand(), Step::Send(self.drafts())];
+                steps.push(Step::AtOnce(steps_at_once));
+            }
+            _ => steps.push(Step::Send(self.drafts())),
+        }
+    }
+
+    fn some_people(&mut self) -> Vec<i64> {
+        EVERYBODY.into_iter().filter(|_| self.roll(4) > 0).collect()
+    }
+
+    fn clerk(&mut self) -> i64 {
+        1 + self.roll(4) as i64
+    }
+
+    fn by_hand(&mut self) -> Step {
+        match self.roll(4) {
+            0 => Step::PutBack(BY_HAND),
+            1 => Step::Acknowledge(BY_HAND),
+            _ => Step::Drain(BY_HAND, 1 + self.roll(4) as usize),
+        }
+    }
+
+    fn flash(&mut self) -> Draft {
+        let flash = Flash(self.roll(1_000) as u32);
+        Draft::to(self.clerk(), &flash).expect("a flash can be encoded")
+    }
+
+    fn drafts(&mut self) -> Vec<Draft> {
+        (0..1 + self.roll(6)).map(|_| self.draft()).collect()
+    }
+
+    fn draft(&mut self) -> Draft {
+        self.letters += 1;
+        let (to, number) = (self.clerk(), self.letters);
+        let key = format!("letter {number}");
+        let letter = match self.roll(14) {
+            0 | 1 => Letter::Circular(number, (0..self.roll(5)).map(|_| self.clerk()).collect()),
+            2 => Letter::Flaky(number, self.roll(3) as u32),
+            3 => Letter::Poison(number),
+            4 | 5 => {
+                // One in ten takes longer than a routine may.
+                let seconds = if self.roll(10) == 0 { 45 } else { self.roll(5) };
+                return Draft::to(to, &SlowLetter(number, seconds)).expect("a letter can be encoded").key(key);
+            }
+            6 => {
+                let by_hand = Draft::to(BY_HAND, &Letter::Note(number)).expect("a letter can be encoded").key(key);
+                return by_hand.priority(Priority::ALL[self.roll(5) as usize]);
+            }
+            _ => Letter::Note(number),
         };
-        let draft = Draft::to(to, &letter).expect("a letter can be encoded").key(format!("letter {number}"));
+        let draft = Draft::to(to, &letter).expect("a letter can be encoded").key(key);
         let draft = draft.priority(Priority::ALL[self.roll(5) as usize]);
         match self.roll(8) {
             0 => draft.not_before(crate::world::START.after(Duration::from_secs(self.roll(SCHEDULED_SECONDS)))),

@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use worksite_model::{
-    Change, Committed, EnvelopeId, Fact, PersonId, StateWrite, Store, StoreError, Tally, Timestamp, Verdict, Waiting,
+    Change, Committed, EnvelopeId, Fact, PersonId, Refusal, StateWrite, Store, StoreError, Tally, Timestamp, Verdict,
+    Waiting,
 };
 
 /// Something that happened.
@@ -30,8 +31,26 @@ pub enum Event {
         /// Who had how much waiting.
         waiting: Vec<Waiting>,
     },
+    /// A change was refused.
+    Refused {
+        /// Whose worker proposed it, if any did.
+        author: Option<PersonId>,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A batch of changes failed, and the house was told so.
+    Failed(StoreError),
     /// A sender was told that its draft is durable.
     Receipt(EnvelopeId),
+    /// An asker was told what its envelope came to.
+    Answered(EnvelopeId),
+    /// Mail was taken by hand.
+    Drained {
+        /// Whose.
+        person: PersonId,
+        /// Which envelopes, in the order in which they were taken.
+        ids: Vec<EnvelopeId>,
+    },
     /// A subscriber that keeps up was told a fact.
     Told(Fact),
     /// A subscriber that does not keep up was told a fact.
@@ -52,7 +71,9 @@ pub enum Event {
     Performed {
         /// Whose worker.
         person: PersonId,
-        /// Which envelope.
+        /// Which routine.
+        routine: &'static str,
+        /// Which envelope; 0 when it was never written.
         id: EnvelopeId,
         /// Which attempt.
         attempt: u32,
@@ -214,11 +235,14 @@ impl Layer for Recording {
     fn commit(&mut self, batch: &[Change], at: Timestamp) -> Result<Vec<Verdict>, StoreError> {
         let verdicts = self.store.commit(batch, at)?;
         for (change, verdict) in batch.iter().zip(&verdicts) {
-            if let Ok(grant) = verdict {
-                let states = change.states.clone();
-                let committed = Arc::new(Committed::new(change.clone(), grant.clone(), at));
-                self.trace.push(Event::Committed { committed, states });
-            }
+            self.trace.push(match verdict {
+                Ok(grant) => {
+                    let states = change.states.clone();
+                    let committed = Arc::new(Committed::new(change.clone(), grant.clone(), at));
+                    Event::Committed { committed, states }
+                }
+                Err(refusal) => Event::Refused { author: change.author, refusal: refusal.clone() },
+            });
         }
         self.trace.push(Event::Counted { tally: self.store.tally()?, waiting: self.store.waiting()? });
         Ok(verdicts)

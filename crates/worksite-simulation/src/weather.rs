@@ -87,7 +87,7 @@ impl Weather {
         }
         let faults = (0..roll(3)).map(|_| {
             let commit = 1 + roll(commits) as u64;
-            match roll(10) {
+            match roll(11) {
                 0 => Fault::Full(commit, commit + roll(6) as u64),
                 1 => Fault::Busy(commit, commit + roll(6) as u64),
                 2 => Fault::Stall(commit, Duration::from_millis(roll(20_000) as u64)),
@@ -97,6 +97,7 @@ impl Weather {
                 6 => Fault::UnknownWritten(commit),
                 7 => Fault::UnknownLost(commit),
                 8 => Fault::Damaged(commit),
+                9 => Fault::ReadBusy(commit, commit + roll(9) as u64),
                 _ => Fault::Panic(commit),
             }
         });
@@ -142,6 +143,6 @@ mod tests {
             kinds.extend(weather.listeners.iter().map(|listener| name(format!("{listener:?}"))));
             assert_eq!(Weather::generate(seed, STORMY_LIVES, 4, 30, 100), Weather::default());
         }
-        assert_eq!(kinds.len(), 10 + 5 + 3, "{kinds:?}");
+        assert_eq!(kinds.len(), 11 + 5 + 3, "{kinds:?}");
     }
 }

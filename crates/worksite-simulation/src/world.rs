@@ -5,12 +5,12 @@ use crate::fault::FaultyStore;
 use crate::hands::Hands;
 use crate::laws::{Broken, Law, Laws};
 use crate::play::play;
-use crate::scenario::{Clerk, Scenario, SlowClerk};
+use crate::scenario::{BY_HAND, Clerk, Scenario, SlowClerk, Watcher};
 use crate::trace::{Event, Inventory, RecordingStore, Trace};
 use crate::weather::{Incident, Listener, Mishap, Weather};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use worksite_model::{InboxPolicy, Interest, Limits, Store, Timestamp};
+use worksite_model::{InboxPolicy, Interest, Limits, Store, Timestamp, chance};
 use worksite_runtime::{Runtime, SubscriptionOptions, Told};
 
 /// When every world begins: 2026-01-01T00:00:00Z.
@@ -46,12 +46,31 @@ pub struct Remembered {
     pub noted: BTreeMap<(i64, &'static str), BTreeMap<u32, u32>>,
     /// How many letters were given up.
     pub buried: u64,
+    /// How many were taken by hand and acknowledged.
+    pub removed: u64,
+    /// How many still wait.
+    pub waiting: u64,
 }
 
 impl World {
     /// A world in which all chance follows from this seed.
     pub fn new(seed: u64) -> Self {
         Self::with_limits(seed, Limits::default())
+    }
+
+    /// A world whose limits are tight, each in a way that follows from the seed; none of them makes mail fail.
+    pub fn tight(seed: u64) -> Self {
+        let pick = |place: i64, of: [u64; 3]| of[(chance(seed, &[-1, place]) % 3) as usize];
+        let limits = Limits {
+            commit_changes_max: pick(1, [1, 3, 4_096]) as usize,
+            activation_deliveries_max: pick(2, [1, 2, 256]) as usize,
+            worker_idle_ms_max: pick(3, [300, 2_000, 60_000]),
+            volatile_drafts_max: pick(4, [1, 3, 4_096]) as usize,
+            restarts_max: pick(5, [0, 2, 5]) as u32,
+            restart_window_ms: pick(6, [100, 5_000, 60_000]),
+            ..Limits::default()
+        };
+        Self::with_limits(seed, limits)
     }
 
     /// A world with other limits.
@@ -110,7 +129,7 @@ impl World {
         let (ending, now) = house.block_on(&time, self.life(scenario, store, weather));
         // Whoever is still there dies with the process, without a word.
         drop(house);
-        self.now = now;
+        self.now = now.after(TIME_TO_RISE);
         self.trace.broken().map_or(Ok(ending), Err)
     }
 
@@ -122,11 +141,10 @@ impl World {
         if let Some(between) = &self.between {
             store = between(store);
         }
-        let store = Box::new(FaultyStore::in_time(store, weather.faults, hands.clone()));
+        let store = Box::new(FaultyStore::seen(store, weather.faults, hands.clone(), trace.clone()));
         let policy = self.policy;
-        // Every other seed runs ahead of the disk.
-        let clerk = Clerk { trace: trace.clone(), pure: self.seed % 2 == 1 };
-        let builder = Runtime::builder().routine(clerk).async_routine(SlowClerk(trace.clone()));
+        let builder = Runtime::builder().routine(Clerk(trace.clone())).async_routine(SlowClerk(trace.clone()));
+        let builder = builder.routine(Watcher(trace.clone())).manual(|person| person.id.0 >= BY_HAND);
         let builder = builder.seed(self.seed).limits(self.limits.clone()).inboxes(move |_| policy).clock(clock.clone());
         let begun = trace.len();
         let Ok(runtime) = builder.start_local(store).await else { return (Ending::StoreDied, clock.now()) };
@@ -170,6 +188,9 @@ impl World {
         Err(Broken { law: Law::RecoveryEqualsLife, how: format!("it was not finished after {LIVES_MAX} lives") })
     }
 }
+
+/// How long it takes until a dead process is started again.
+const TIME_TO_RISE: Duration = Duration::from_secs(1);
 
 /// A scenario that does not end after so many lives never will.
 const LIVES_MAX: usize = 10;

@@ -1,13 +1,13 @@
 //! A turn: from an activation, by way of the routine, to the change that settles it.
 
-use super::{Doing, Resume, Worker};
+use super::{Doing, Resume, STORE_RETRY_DELAY, Worker};
 use crate::execute::{self, Executed};
 use crate::memory::Memory;
 use crate::persistence::Read;
 use actix::prelude::*;
 use worksite_model::{
     Activation, Change, Delivery, FailureKind, LiveState, Payload, Performed, RoutineFailure, Settling, StateWrite,
-    chance, settle,
+    StoreError, chance, settle,
 };
 
 impl Worker {
@@ -161,6 +161,10 @@ impl Worker {
                 ctx.spawn(read.into_actor(self).map(move |read, worker, ctx| {
                     match read {
                         Ok(Ok(stored)) => worker.load(place, stored.as_ref(), ctx, then),
+                        Ok(Err(StoreError::Busy(_) | StoreError::Full(_))) => {
+                            worker.states.spoil(place);
+                            ctx.run_later(STORE_RETRY_DELAY, move |worker, ctx| worker.with_state(place, ctx, then));
+                        }
                         Ok(Err(error)) => worker.hold(&error.to_string()),
                         Err(_closed) => worker.hold("the house is closed"),
                     }
