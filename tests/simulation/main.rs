@@ -3,6 +3,7 @@
 //! A failing seed is printed as the command that repeats it. `WORKSITE_SEED` plays one seed; `cargo test --release --test
 //! simulation soak -- --ignored --nocapture` plays thousands.
 
+mod ahead;
 mod operations;
 mod planted;
 mod power;
@@ -91,7 +92,7 @@ fn played(seed: u64, scenario: &Scenario, faults: &[Fault]) -> (Remembered, Worl
 }
 
 fn lives(world: &World) -> usize {
-    world.trace().events().iter().filter(|event| matches!(event, worksite_simulation::Event::Opened(_))).count()
+    world.trace().events().iter().filter(|event| matches!(event, Event::Opened(_))).count()
 }
 
 #[test]
@@ -214,6 +215,20 @@ fn a_worker_or_state_that_cannot_be_read_for_a_while_is_read_later() {
     for reading in 1..30 {
         let (remembered, world) = played(1, &scenario, &[Fault::ReadBusy(reading, reading + 2)]);
         assert_eq!((remembered, lives(&world)), (unbroken.clone(), 1), "reading {reading}");
+    }
+}
+
+#[test]
+fn running_ahead_of_the_disk_changes_nothing_but_the_way() {
+    for seed in seeds(15) {
+        let scenario = Scenario::generate(seed, 15);
+        let (unbroken, _) = played(seed, &scenario, &[]);
+        for faults in [vec![], vec![Fault::Full(4, 6)], vec![Fault::CrashBefore(9)], vec![Fault::CrashAfter(9)]] {
+            let (mut world, disk, mut faults) = (World::new(seed).ahead(), MemoryDisk::default(), Some(faults));
+            let remembered = world.lives(&scenario, |_| memory(&disk, faults.take().unwrap_or_default()));
+            let remembered = remembered.unwrap_or_else(|broken| panic!("{broken}, seed {seed}\n{}", world.trace()));
+            assert_eq!(remembered, unbroken, "repeat it: WORKSITE_SEED={seed} cargo test --test simulation ahead");
+        }
     }
 }
 

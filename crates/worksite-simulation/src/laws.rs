@@ -299,11 +299,14 @@ impl Laws {
         Ok(())
     }
 
-    /// A worker whose settlement is refused has held what was not its own any more. Only what was taken away by hand,
-    /// by purge, by clearing or for want of room may go while somebody works on it.
+    /// A worker that is the only one of its person in this life, and whose settlement is refused, has held what was not its own any more. Only what was taken away by hand,
+    /// by purge, by clearing or for want of room may go while somebody works on it; who runs ahead of the disk may work
+    /// on what is not accepted in the end.
     fn refuse(&self, author: Option<PersonId>, refusal: &Refusal) -> Result<(), Broken> {
         let Refusal::NotWaiting(id) = refusal else { return Ok(()) };
-        hold(Law::AdmitOnce, author.is_none() || self.removed.contains(id), || {
+        let may_go = self.removed.contains(id) || !self.accepted.contains_key(id);
+        let author = author.filter(|author| !self.shaken.contains(author));
+        hold(Law::AdmitOnce, author.is_none() || may_go, || {
             format!("{author:?} held {id}, which did not wait any more")
         })
     }

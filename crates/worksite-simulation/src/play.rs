@@ -15,18 +15,18 @@ use worksite_runtime::{AskError, DeskError, Runtime, SendError};
 /// How long hands rest before they try again.
 const REST: Duration = Duration::from_millis(200);
 
-/// How long hands wait before they ask whether the house still stands.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long hands wait before they ask whether the house still stands: in virtual time, and where time is real.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(60), Duration::from_millis(200)];
 
-/// No scenario has anything to wait for that takes longer, in virtual time.
-const MINUTES_MAX: usize = 600;
+/// No scenario has anything to wait for that takes longer.
+const WAITS_MAX: usize = 600;
 
 /// What the application holds in its hands: mail that was taken and is not acknowledged.
 type Taken = Rc<RefCell<BTreeMap<i64, Vec<EnvelopeId>>>>;
 
 /// Plays all steps; nothing when the house died on the way, or a law was broken.
-pub(crate) async fn play(runtime: &Runtime, scenario: &Scenario, trace: &Trace) -> Option<Remembered> {
-    let player = Player { runtime: runtime.clone(), trace: trace.clone(), taken: Taken::default() };
+pub(crate) async fn play(runtime: &Runtime, scenario: &Scenario, trace: &Trace, is_real: bool) -> Option<Remembered> {
+    let player = Player { is_real, runtime: runtime.clone(), trace: trace.clone(), taken: Taken::default() };
     for step in &scenario.steps {
         player.clone().play(step.clone(), true).await?;
         if trace.broken().is_some() {
@@ -43,6 +43,7 @@ pub(crate) async fn play(runtime: &Runtime, scenario: &Scenario, trace: &Trace) 
 
 #[derive(Clone)]
 struct Player {
+    is_real: bool,
     runtime: Runtime,
     trace: Trace,
     taken: Taken,
@@ -185,8 +186,8 @@ impl Player {
     /// Waits for something that a dead store would keep it waiting for for ever: so the store is asked now and then.
     async fn while_it_stands<T>(&self, complaint: &str, awaited: impl Future<Output = T>) -> Option<T> {
         let mut awaited = std::pin::pin!(awaited);
-        for _minute in 0..MINUTES_MAX {
-            match tokio::time::timeout(PATIENCE, awaited.as_mut()).await {
+        for _ in 0..WAITS_MAX {
+            match tokio::time::timeout(PATIENCE[usize::from(self.is_real)], awaited.as_mut()).await {
                 Ok(done) => return Some(done),
                 Err(_elapsed) => drop(self.runtime.tally().await.ok()?),
             }

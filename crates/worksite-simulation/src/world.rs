@@ -28,6 +28,10 @@ pub struct World {
     now: Timestamp,
     trace: Trace,
     between: Option<Between>,
+    /// Whether clerks run ahead of the disk.
+    runs_ahead: bool,
+    /// Whether its houses have threads of their own, and time is real.
+    is_real: bool,
 }
 
 /// How a life ended.
@@ -81,7 +85,7 @@ impl World {
     /// A world in which everybody's inbox has this policy.
     pub fn with_inboxes(seed: u64, policy: InboxPolicy, limits: Limits) -> Self {
         let trace = Trace::watched(Laws::of_inboxes(&policy, &limits));
-        Self { seed, limits, policy, now: START, trace, between: None }
+        Self { seed, limits, policy, now: START, trace, between: None, runs_ahead: false, is_real: false }
     }
 
     /// Puts something between the house and what the laws take for the disk: a store that does not do what it says, to see
@@ -89,6 +93,21 @@ impl World {
     #[must_use]
     pub fn between(mut self, store: impl Fn(Box<dyn Store>) -> Box<dyn Store> + 'static) -> Self {
         self.between = Some(Box::new(store));
+        self
+    }
+
+    /// Lets clerks run ahead of the disk: they are told to be pure, and nobody sees their turns.
+    #[must_use]
+    pub fn ahead(mut self) -> Self {
+        self.runs_ahead = true;
+        self
+    }
+
+    /// Lets houses have threads of their own, in real time: then a seed does not decide who is quicker, but the laws watch as
+    /// ever. Not for weather in which the process dies after an event.
+    #[must_use]
+    pub fn real(mut self) -> Self {
+        self.is_real = true;
         self
     }
 
@@ -123,7 +142,8 @@ impl World {
         let weather = weather.into();
         let Ok(inventory) = Inventory::of(store.as_mut(), weather.forgets) else { return Ok(Ending::StoreDied) };
         self.trace.push(Event::Opened(inventory));
-        let time = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let paused = !self.is_real;
+        let time = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(paused).build();
         let time = time.expect("the machine can give a world its clock");
         let house = tokio::task::LocalSet::new();
         let (ending, now) = house.block_on(&time, self.life(scenario, store, weather));
@@ -143,17 +163,19 @@ impl World {
         }
         let store = Box::new(FaultyStore::seen(store, weather.faults, hands.clone(), trace.clone()));
         let policy = self.policy;
-        let builder = Runtime::builder().routine(Clerk(trace.clone())).async_routine(SlowClerk(trace.clone()));
+        let clerk = Clerk { trace: trace.clone(), is_pure: self.runs_ahead };
+        let builder = Runtime::builder().routine(clerk).async_routine(SlowClerk(trace.clone()));
         let builder = builder.routine(Watcher(trace.clone())).manual(|person| person.id.0 >= BY_HAND);
         let builder = builder.seed(self.seed).limits(self.limits.clone()).inboxes(move |_| policy).clock(clock.clone());
         let begun = trace.len();
-        let Ok(runtime) = builder.start_local(store).await else { return (Ending::StoreDied, clock.now()) };
+        let started = if self.is_real { builder.start(store).await } else { builder.start_local(store).await };
+        let Ok(runtime) = started else { return (Ending::StoreDied, clock.now()) };
         let told = listen(&runtime, trace.clone());
         for (number, listener) in weather.listeners.into_iter().enumerate() {
             listen_badly(&runtime, number, listener, trace.clone());
         }
         let lived = async {
-            let remembered = play(&runtime, scenario, &trace).await;
+            let remembered = play(&runtime, scenario, &trace, self.is_real).await;
             runtime.shutdown().await;
             // Only after the house has closed is everything told that was committed.
             let _heard = told.await;
