@@ -124,7 +124,8 @@ fn turns_ahead(world: &World) -> usize {
             Event::Committed { committed, .. } => {
                 accepted.extend(committed.envelopes.iter().map(|envelope| envelope.id))
             }
-            Event::Performed { id, .. } => ahead += usize::from(!accepted.contains(&id)),
+            // A volatile draft has no id, and is never durable.
+            Event::Performed { id, .. } if id.0 > 0 => ahead += usize::from(!accepted.contains(&id)),
             _ => {}
         }
     }
@@ -215,20 +216,6 @@ fn a_worker_or_state_that_cannot_be_read_for_a_while_is_read_later() {
     for reading in 1..30 {
         let (remembered, world) = played(1, &scenario, &[Fault::ReadBusy(reading, reading + 2)]);
         assert_eq!((remembered, lives(&world)), (unbroken.clone(), 1), "reading {reading}");
-    }
-}
-
-#[test]
-fn running_ahead_of_the_disk_changes_nothing_but_the_way() {
-    for seed in seeds(15) {
-        let scenario = Scenario::generate(seed, 15);
-        let (unbroken, _) = played(seed, &scenario, &[]);
-        for faults in [vec![], vec![Fault::Full(4, 6)], vec![Fault::CrashBefore(9)], vec![Fault::CrashAfter(9)]] {
-            let (mut world, disk, mut faults) = (World::new(seed).ahead(), MemoryDisk::default(), Some(faults));
-            let remembered = world.lives(&scenario, |_| memory(&disk, faults.take().unwrap_or_default()));
-            let remembered = remembered.unwrap_or_else(|broken| panic!("{broken}, seed {seed}\n{}", world.trace()));
-            assert_eq!(remembered, unbroken, "repeat it: WORKSITE_SEED={seed} cargo test --test simulation ahead");
-        }
     }
 }
 

@@ -56,9 +56,7 @@ pub fn play(seed: u64, played_so_far: &mut Played) -> Result<(), Broken> {
     let events = world.trace().len();
     let commits = world.trace().events().iter().filter(|event| matches!(event, Event::Counted { .. })).count();
 
-    // Every other house runs ahead of its disk.
-    let ahead = |world: World| if seed.is_multiple_of(2) { world } else { world.ahead() };
-    let (mut world, disk) = (ahead(World::tight(seed)), MemoryDisk::default());
+    let (mut world, disk) = (World::tight(seed), MemoryDisk::default());
     let remembered = world.lives(&scenario, |life| {
         let weather = Weather::generate(seed, life, 4, commits, events);
         played_so_far.note(&weather);
@@ -69,7 +67,7 @@ pub fn play(seed: u64, played_so_far: &mut Played) -> Result<(), Broken> {
 
     // Synced after each commit, nothing is lost; synced now and then, what is lost is lost whole, and done again.
     for sync_every in [1, 2 + chance(seed, &[1]) % 9] {
-        let (mut world, disk) = (ahead(World::new(seed)), PowerDisk::new(sync_every));
+        let (mut world, disk) = (World::new(seed), PowerDisk::new(sync_every));
         let remembered = world.lives(&scenario, |life| {
             let fails_at = 1 + chance(seed, &[2, life as i64]) % (commits as u64 + 1);
             let weather = Weather { forgets: sync_every > 1 && life > 0, ..Weather::default() };

@@ -163,7 +163,13 @@ impl Laws {
             Event::Answered(id) => hold(Law::CommitBeforeTell, self.settled.contains(id), || {
                 format!("{id} was answered, and is not durably settled")
             }),
-            Event::Performed { person, routine, id, attempt } => self.perform(*person, routine, *id, *attempt),
+            Event::Performed { person, routine, id, attempt, pure } => {
+                // What a pure routine makes of it stays inside until both are durable (ruling 19).
+                if !pure && *id != EnvelopeId::default() {
+                    self.is_committed(*id, "a turn")?;
+                }
+                self.perform(*person, routine, *id, *attempt)
+            }
             Event::Drained { ids, .. } => self.drain(ids),
             Event::Told(fact) => {
                 let next = self.facts.get(self.told);
@@ -312,10 +318,6 @@ impl Laws {
     }
 
     fn perform(&mut self, person: PersonId, routine: &str, id: EnvelopeId, attempt: u32) -> Result<(), Broken> {
-        if id == EnvelopeId::default() {
-            return Ok(());
-        }
-        self.is_committed(id, "a turn")?;
         let gone = self.settled.contains(&id) || self.buried.contains(&id);
         hold(Law::AdmitOnce, !gone, || format!("{id} was performed after it had left the inbox"))?;
         // What has no effect outside may be performed again at will: nobody can tell.

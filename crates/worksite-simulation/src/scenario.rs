@@ -109,12 +109,12 @@ impl Letters {
     }
 }
 
-fn witness<S>(trace: &Trace, routine: &'static str, turn: &Turn<S>) {
+fn witness<S>(trace: &Trace, routine: &'static str, turn: &Turn<S>, pure: bool) {
     let (person, id, attempt) = (turn.person(), turn.envelope().id, turn.attempt());
-    trace.push(Event::Performed { person, routine, id, attempt });
+    trace.push(Event::Performed { person, routine, id, attempt, pure });
 }
 
-/// Takes letters; a pure one may run ahead of the disk, and then nobody is told of its turns.
+/// Takes letters; a pure one may run ahead of the disk.
 pub(crate) struct Clerk {
     pub(crate) trace: Trace,
     pub(crate) is_pure: bool,
@@ -126,9 +126,7 @@ impl Routine for Clerk {
     type Message = Letter;
 
     fn perform(&self, turn: &mut Turn<Letters>, letter: Letter) -> Ended {
-        if !self.is_pure {
-            witness(&self.trace, Self::NAME, turn);
-        }
+        witness(&self.trace, Self::NAME, turn, self.is_pure);
         let id = turn.envelope().id.0;
         turn.reply(&id)?;
         match letter {
@@ -172,7 +170,7 @@ impl AsyncRoutine for SlowClerk {
     type Message = SlowLetter;
 
     async fn perform(&self, turn: &mut Turn<Letters>, SlowLetter(number, seconds): SlowLetter) -> Ended {
-        witness(&self.0, Self::NAME, turn);
+        witness(&self.0, Self::NAME, turn, false);
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         let id = turn.envelope().id.0;
         turn.reply(&id)?;
@@ -190,7 +188,7 @@ impl Routine for Watcher {
     type Message = Flash;
 
     fn perform(&self, turn: &mut Turn<u64>, Flash(number): Flash) -> Ended {
-        witness(&self.0, Self::NAME, turn);
+        witness(&self.0, Self::NAME, turn, false);
         *turn.state += 1;
         if number.is_multiple_of(4) {
             turn.announce("flash", &u64::from(number))?;

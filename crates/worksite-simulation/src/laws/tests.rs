@@ -87,7 +87,7 @@ fn a_good_life_breaks_no_law() {
 #[test]
 fn each_law_can_be_broken() {
     let person = PersonId(1);
-    let by = |routine, id| Event::Performed { person, routine, id: EnvelopeId(id), attempt: 1 };
+    let by = |routine, id| Event::Performed { person, routine, id: EnvelopeId(id), attempt: 1, pure: false };
     let performed = |id| by("clerk", id);
     let refused = |id| Event::Refused { author: Some(person), refusal: Refusal::NotWaiting(EnvelopeId(id)) };
     let drained = |ids: &[i64]| Event::Drained { person, ids: ids.iter().copied().map(EnvelopeId).collect() };
