@@ -11,6 +11,7 @@ mod curves;
 mod durable;
 mod effectum;
 mod file_size;
+mod flows;
 mod instructions;
 mod kameo;
 mod large_state;
@@ -68,6 +69,16 @@ const LINES: &[(&str, Measure)] = &[
     ("ractor", |effort| ractor::line(effort).into()),
     ("broadcast-1000", |effort| broadcast::line(effort).into()),
     ("state-1mib", |effort| large_state::line(effort).into()),
+    ("flow-one", |effort| flows::line(effort, flows::Shape::One, false).into()),
+    ("flow-one-volatile", |effort| flows::line(effort, flows::Shape::One, true).into()),
+    ("flow-chain-10", |effort| flows::line(effort, flows::Shape::Chain, false).into()),
+    ("flow-chain-10-volatile", |effort| flows::line(effort, flows::Shape::Chain, true).into()),
+    ("flow-fan-100", |effort| flows::line(effort, flows::Shape::FanOut, false).into()),
+    ("flow-fan-100-volatile", |effort| flows::line(effort, flows::Shape::FanOut, true).into()),
+    ("flow-p50", |effort| flows::latency(effort, false, 50).into()),
+    ("flow-p99", |effort| flows::latency(effort, false, 99).into()),
+    ("flow-p50-volatile", |effort| flows::latency(effort, true, 50).into()),
+    ("flow-p99-volatile", |effort| flows::latency(effort, true, 99).into()),
     ("file-10m", |effort| file_size::line(effort).into()),
     ("roster-1m", |effort| roster::line(effort).into()),
     ("recovery-1m", |effort| recovery::line(effort).into()),

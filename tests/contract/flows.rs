@@ -572,3 +572,153 @@ async fn a_routine_writes_to_other_workers_in_its_commit() {
     let job = lost.get().await.unwrap().unwrap();
     assert!(job.status == JobStatus::Failed && job.error.unwrap().contains("person 8 is not on the roster"));
 }
+
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+struct Cache {
+    cache: std::collections::BTreeMap<String, String>,
+    hits: u64,
+    misses: u64,
+}
+impl Durable for Cache {
+    const TYPE: &'static str = "cache";
+}
+
+#[tokio::test]
+async fn the_printed_program_of_seed_003_counts_three_misses_and_three_hits() {
+    let plot = Plot::new();
+    let process = |call: &mut Call<Cache>| {
+        if call.first::<Value>("clear_cache").is_some() {
+            *call.state_mut() = Cache::default();
+            return Ok(());
+        }
+        let Some(item) = call.first::<Value>("input") else { return Ok(()) };
+        let data = item["data"].as_str().unwrap_or_default().to_string();
+        let cached = call.state().cache.get(&data).cloned();
+        let result = cached.clone().unwrap_or_else(|| format!("processed_{}", data.to_uppercase()));
+        let state = call.state_mut();
+        if cached.is_some() {
+            state.hits += 1;
+        } else {
+            state.misses += 1;
+            state.cache.insert(data, result.clone());
+        }
+        Ok(call.emit("output", json!({"result": result, "cached": cached.is_some()}))?)
+    };
+    let routine = FlowRoutine::new(process).slot::<Value>("input").slot::<Value>("clear_cache");
+    let flow =
+        Flow::builder("cached_processor").routine("processor", routine.event::<Value>("output")).build().unwrap();
+    let flows = open(&plot, flow).await;
+    let worker = flows.exec("cached_processor").await.unwrap();
+    for data in ["hello", "world", "hello", "test", "hello", "world"] {
+        flows.post("cached_processor", "processor", "input", &json!({"data": data})).await.unwrap();
+    }
+    finished(&flows).await;
+    let state = worker.state::<Cache>("processor").await.unwrap().unwrap();
+    assert_eq!((state.misses, state.hits, state.cache.len()), (3, 3, 3));
+    flows.post("cached_processor", "processor", "clear_cache", &json!({})).await.unwrap();
+    finished(&flows).await;
+    assert_eq!(worker.state::<Cache>("processor").await.unwrap(), Some(Cache::default()));
+}
+
+/// Hears what happens, and forbids what is asked of it.
+#[derive(Clone, Default)]
+struct Ear(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl worksite::model::flow::FlowHook for Ear {
+    fn begins(&self, turn: &worksite::model::flow::TurnView<'_>) -> bool {
+        self.0.lock().unwrap().push(format!("begins {}", turn.routine));
+        let heard = self.0.lock().unwrap().len();
+        assert_ne!(heard, 1, "a hook that panics harms nobody");
+        heard != 10
+    }
+    fn ends(&self, turn: &worksite::model::flow::TurnView<'_>, failure: Option<&RoutineFailure>) {
+        self.0.lock().unwrap().push(format!(
+            "ends {} {}",
+            turn.routine,
+            if failure.is_some() { "badly" } else { "well" }
+        ));
+    }
+    fn job_ends(&self, _: JobId, status: JobStatus) {
+        self.0.lock().unwrap().push(format!("job {status}"));
+    }
+}
+
+#[tokio::test]
+async fn hooks_hear_in_order_may_forbid_and_harm_nobody() {
+    let plot = Plot::new();
+    let ear = Ear::default();
+    let flow = Flow::builder("f").routine("a", sum()).hook(ear.clone()).build().unwrap();
+    let flows = open(&plot, flow).await;
+    let worker = flows.exec("f").await.unwrap();
+    for number in [1_u64, 13, 2, 4] {
+        flows.post("f", "a", "in", &number).await.unwrap();
+        finished(&flows).await;
+    }
+    let heard = ear.0.lock().unwrap().clone();
+    assert_eq!(
+        heard,
+        [
+            "begins a",
+            "ends a well",
+            "job completed",
+            "begins a",
+            "ends a badly",
+            "job failed",
+            "begins a",
+            "ends a well",
+            "job completed",
+            "begins a",
+            "job completed"
+        ]
+    );
+    assert_eq!(worker.state::<u64>("a").await.unwrap(), Some(3), "the last one was forbidden");
+    assert_eq!(worker.report().await.unwrap().routines[0].skipped, 1);
+}
+
+#[tokio::test]
+async fn resources_are_made_once_in_each_life_of_a_worker() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let flow = || {
+        let made = made.clone();
+        let query = |call: &mut Call<()>| {
+            let pool = call.resource::<AtomicUsize>("pool")?;
+            call.set_job_data("connection", pool.fetch_add(1, Ordering::SeqCst) as u64);
+            assert!(call.resource::<u64>("pool").is_err() && call.resource::<u64>("x").is_err());
+            Ok(())
+        };
+        let routine = FlowRoutine::new(query).slot::<u64>("query");
+        let make = move || {
+            made.fetch_add(1, Ordering::SeqCst);
+            AtomicUsize::new(0)
+        };
+        Flow::builder("f").routine("db", routine).resource("pool", make).build().unwrap()
+    };
+    let plot = Plot::new();
+    for life in 1..=2 {
+        let flows = open(&plot, flow()).await;
+        flows.attach("f", 7).await.unwrap();
+        let (_, jobs) = flows.posting("f", "db", "query").post_all(&[1_u64, 2]).await.unwrap();
+        finished(&flows).await;
+        let job = jobs[1].get().await.unwrap().unwrap();
+        assert_eq!((job.notes().data["connection"].clone(), made.load(Ordering::SeqCst)), (1.into(), life));
+        flows.shutdown(true).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_picture_shows_the_graph_and_how_full_it_is() {
+    let plot = Plot::new();
+    let flow = Flow::builder("f").routine("a", sum()).routine("b", sum().holding(2, Overflow::Wait));
+    let flow = flow.connect("a.out", "b.in").build().unwrap();
+    let flows = open(&plot, flow.clone()).await;
+    let worker = flows.exec("f").await.unwrap();
+    worker.set_breakpoint(Breakpoint { routine: "b".into(), job: None }).await.unwrap();
+    flows.posting("f", "a", "in").post_all(&[1_u64; 3]).await.unwrap();
+    let report = worker.report().await.unwrap();
+    let mermaid = flow.mermaid(Some(&report));
+    let expected = "flowchart LR\n    r0[\"a<br/>2 done, 0 failed<br/>in 1/1000\"]\n    \
+                    r1[\"b<br/>0 done, 0 failed<br/>in 2/2 (full)\"]\n    r0 -- \"out → in\" --> r1\n";
+    assert_eq!(mermaid, expected);
+    let dot = flow.dot(None);
+    assert!(dot.starts_with("digraph \"f\" {") && dot.contains("r0 -> r1 [label=\"out → in\"];"), "{dot}");
+}

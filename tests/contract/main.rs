@@ -9,6 +9,7 @@ mod delivery;
 mod failure;
 mod file;
 mod flows;
+mod flows_killed;
 mod input;
 mod lanes;
 mod lifecycle;

@@ -205,6 +205,11 @@ impl Flows {
         self.read(move |store| store.jobs(&filter, limit)).await
     }
 
+    /// How many jobs are open, volatile ones included: those that have been taken from their posts.
+    pub fn open_jobs(&self) -> usize {
+        self.runtime.0.house.board.open_total()
+    }
+
     /// Calls a job off: what waits of it is taken away, and what is under way counts for nothing. Whether it had not ended
     /// before. Durable when it returns.
     ///

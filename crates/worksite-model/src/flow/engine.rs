@@ -785,6 +785,8 @@ impl Engine {
             });
         }
         if let Err(failure) = ended {
+            // What it was given is the task's, and goes with it.
+            context.inputs.clear();
             context.emitted.clear();
             context.effects.clear();
             context.drafts.clear();
@@ -1242,6 +1244,35 @@ mod tests {
             assert_eq!(engine.open_count(), left);
         }
         assert_eq!(state(&mut engine, "p"), 2);
+    }
+
+    #[test]
+    fn a_turn_gets_nothing_of_one_that_failed_before_it() {
+        let pooled = |call: &mut Call<()>| match (call.attempt(), call.all::<u64>("in").len()) {
+            (1, _) => Err(RoutineFailure::new(FailureKind::Returned, "not yet")),
+            (_, 1) => Ok(()),
+            (_, count) => panic!("{count} data"),
+        };
+        let pooled = FlowRoutine::pooled(pooled).slot::<u64>("in").on_error(retrying(2));
+        let flow = Flow::builder("f").routine("p", pooled).build().unwrap();
+        let mut engine = engine(flow);
+        for second in 0..6 {
+            post(&mut engine, 1 + second, "p.in", &[7]);
+            save(&mut engine);
+            for run in engine.starting(Timestamp::from_seconds(2 * second)) {
+                engine.finish(run.perform(), at(2 * second));
+            }
+        }
+        for _ in 0..3 {
+            save(&mut engine);
+            for run in engine.starting(Timestamp::from_seconds(99)) {
+                engine.finish(run.perform(), at(99));
+            }
+        }
+        assert_eq!(
+            (engine.open_count(), engine.nodes[0].counts.activations, engine.nodes[0].counts.failures),
+            (0, 6, 6)
+        );
     }
 
     /// A store of one worker: rows and open jobs.

@@ -118,6 +118,19 @@ impl Posting {
         Ok((worker, JobId::of(id, 0), known))
     }
 
+    /// [`Posting::post_many`] that is handed over when called: its future only waits until it is durable.
+    ///
+    /// # Errors
+    /// [`FlowError`]; nothing was written, and there is no job.
+    pub fn post_many_later<T: Durable>(
+        self,
+        data: &[T],
+    ) -> Result<impl Future<Output = Result<JobId, FlowError>> + Send + use<T>, FlowError> {
+        let (worker, draft) = self.draft(data)?;
+        let sent = worker.flows().runtime.send(draft);
+        Ok(async move { Ok(JobId::of(sent.await?.id, 0)) })
+    }
+
     /// Posts data of which nothing is written: each is a job that is lost with the process. Gives the first job's id; the
     /// others count down from it.
     ///

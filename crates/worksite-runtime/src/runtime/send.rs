@@ -37,7 +37,7 @@ impl Runtime {
     ///
     /// # Errors
     /// [`SendError`], with the draft given back.
-    pub fn send(&self, draft: Draft) -> impl Future<Output = Result<Receipt, SendError>> + Send + 'static {
+    pub fn send(&self, draft: Draft) -> impl Future<Output = Result<Receipt, SendError>> + Send + 'static + use<> {
         let sent = self.send_all(vec![draft]);
         async move {
             let receipts = sent.await?;
@@ -52,7 +52,7 @@ impl Runtime {
     pub fn send_all(
         &self,
         drafts: Vec<Draft>,
-    ) -> impl Future<Output = Result<Vec<Receipt>, SendError>> + Send + 'static {
+    ) -> impl Future<Output = Result<Vec<Receipt>, SendError>> + Send + 'static + use<> {
         let (accepted, answer) = oneshot::channel();
         let handed = self.hand_over(drafts, Answer::Sender(accepted));
         async move {
