@@ -7,10 +7,13 @@
 mod checks;
 mod correspondence;
 mod data;
+#[path = "../shared/flags.rs"]
+mod flags;
 mod replay;
 mod report;
 
 use data::Facts;
+use flags::number;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use replay::Replay;
 use report::Report;
@@ -25,6 +28,7 @@ Replays real messages through durable inboxes and checks what the workers rememb
   --site PATH      the site's file (default campus_chat.db); an unfinished one is resumed, a finished one replaced
   --keep           only report on a finished site
   --lines N        replay only the first N messages
+  --cut            a small run: the first 4,000 messages
   --kill-after N   end this process with SIGKILL once N messages are durable
   --data PATH      the messages (default examples/data/collegemsg.csv.gz)
   --svg PATH       where to draw messages a day (default: the site's file with .svg)
@@ -172,6 +176,7 @@ impl Arguments {
                 "--site" => arguments.site = value()?.into(),
                 "--data" => arguments.data = value()?.into(),
                 "--svg" => arguments.svg = Some(value()?.into()),
+                "--cut" => arguments.lines = Some(4_000),
                 "--lines" => arguments.lines = Some(number(&flag, &value()?)?),
                 "--kill-after" => arguments.kill_after = Some(number(&flag, &value()?)?),
                 "--keep" => arguments.keep = true,
@@ -186,8 +191,4 @@ impl Arguments {
     fn svg(&self) -> PathBuf {
         self.svg.clone().unwrap_or_else(|| self.site.with_extension("svg"))
     }
-}
-
-fn number(flag: &str, text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| format!("{flag} takes a number, not {text:?}"))
 }

@@ -11,6 +11,8 @@ mod clerk;
 mod desks;
 mod drive;
 mod expected;
+#[path = "../shared/flags.rs"]
+mod flags;
 mod house;
 mod lists;
 mod mails;
@@ -18,6 +20,7 @@ mod report;
 
 use checks::Checks;
 use expected::Expected;
+use flags::number;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mails::Mails;
 use report::Report;
@@ -32,6 +35,7 @@ Delivers real e-mails through durable inboxes and checks what the workers rememb
   --site PATH   the site's file (default mailroom.db); an unfinished one is resumed, a finished one replaced
   --keep        only report on a finished site
   --mails N     deliver only the first N mails
+  --cut         a small run: the first 150 mails
   --chaos N     start afresh, have this process killed with SIGKILL N times, and compare with an unbroken run
   --data PATH   the mails (default examples/data/spamassassin_easy_ham_headers.tsv.gz)
   --quiet       no progress bar and no tables
@@ -196,6 +200,7 @@ impl Arguments {
             match flag.as_str() {
                 "--site" => arguments.site = value()?.into(),
                 "--data" => arguments.data = value()?.into(),
+                "--cut" => arguments.mails = Some(150),
                 "--mails" => arguments.mails = Some(number(&flag, &value()?)?),
                 "--chaos" => arguments.chaos = Some(number(&flag, &value()?)?),
                 "--keep" => arguments.keep = true,
@@ -222,8 +227,4 @@ impl Arguments {
         child.extend(self.mails.into_iter().flat_map(|mails| ["--mails".into(), mails.to_string()]));
         child
     }
-}
-
-fn number<T: std::str::FromStr>(flag: &str, text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{flag} takes a number, not {text:?}"))
 }

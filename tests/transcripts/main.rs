@@ -158,3 +158,69 @@ fn mailroom_says_what_is_wrong_with_its_arguments_and_its_data() {
     assert!(error.contains("line 1") && error.contains("nothing was written"), "{error}");
     assert!(!site.exists(), "nothing was written");
 }
+
+/// A day of the office in a folder of its own: its last line.
+fn office(folder: &Path, site: &str, more: &[&str]) -> String {
+    let site = folder.join(site);
+    let mut arguments = vec!["--quiet", "--plain", "--cut", "--site", as_text(&site)];
+    arguments.extend(more);
+    let output = run("virtual_office", &arguments);
+    assert!(output.status.success(), "{more:?}: {}{}", text(&output), String::from_utf8_lossy(&output.stderr));
+    text(&output)
+}
+
+fn last_line(text: &str) -> String {
+    text.lines().last().unwrap_or_default().to_string()
+}
+
+#[test]
+fn a_day_of_virtual_office_has_one_digest_killed_or_not_on_one_thread_or_two_and_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let recording = folder.join("recording.jsonl");
+    let expected = last_line(&office(folder, "a.db", &["--record", as_text(&recording)]));
+    assert!(expected.starts_with("digest ") && expected.len() > 64, "{expected}");
+    let chaos = office(folder, "killed.db", &["--chaos", "3"]);
+    assert_eq!(chaos.lines().filter(|line| line.starts_with("killed in")).count(), 3, "{chaos}");
+    assert_eq!(last_line(&chaos), expected);
+    assert_eq!(last_line(&office(folder, "one.db", &["--threads", "1"])), expected);
+    let replayed = office(folder, "replayed.db", &["--replay", as_text(&recording)]);
+    assert_eq!(last_line(&replayed), expected);
+    assert!(replayed.contains("✓ planners asked beside the recording"), "{replayed}");
+    assert_ne!(last_line(&office(folder, "other.db", &["--seed", "8"])), expected);
+    assert_eq!(last_line(&office(folder, "a.db", &["verify"])), expected);
+    let fork = folder.join("fork.db");
+    office(folder, "a.db", &["fork", "200", as_text(&fork)]);
+    office(folder, "fork.db", &["inject", "250", "blocker", "Ada"]);
+    office(folder, "fork.db", &[]);
+    let diff = office(folder, "a.db", &["diff", as_text(&fork)]);
+    assert!(diff.contains("part in tick 200"), "{diff}");
+    office(folder, "a.db", &["export", as_text(&folder.join("export"))]);
+    office(folder, "a.db", &["rewind", "300"]);
+    let resumed = office(folder, "a.db", &[]);
+    assert!(resumed.contains("has come to tick 300 of 480"), "{resumed}");
+    assert_eq!(last_line(&resumed), expected);
+    let page = std::fs::read_to_string(folder.join("a.out/office.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains(expected.trim_start_matches("digest ")) && !page.contains("src="));
+}
+
+#[test]
+fn virtual_office_says_what_is_wrong_with_its_arguments_and_its_site() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = folder.path().join("site.db");
+    let failed = |arguments: &[&str]| {
+        let mut all = vec!["--quiet", "--plain", "--ticks", "5", "--site", as_text(&site)];
+        all.extend(arguments);
+        let output = run("virtual_office", &all);
+        assert!(!output.status.success(), "{arguments:?}");
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(failed(&["--seed", "none"]).0, Some(2));
+    assert_eq!(failed(&["fork", "3"]).0, Some(2));
+    assert!(failed(&["--data", "/nowhere"]).1.contains("--data"));
+    assert!(!site.exists(), "nothing was written");
+    assert!(failed(&["verify"]).1.contains("run the office first"));
+    assert!(run("virtual_office", &["--quiet", "--ticks", "5", "--site", as_text(&site)]).status.success());
+    assert!(failed(&["--seed", "8"]).1.contains("founded otherwise"));
+    assert!(failed(&["--planner", "oracle"]).1.contains("oracle"));
+}

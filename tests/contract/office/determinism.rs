@@ -61,6 +61,22 @@ async fn an_office_that_is_opened_again_and_again_comes_to_the_same() {
     }
 }
 
+/// What enters after a restart enters where the run had come to, not where something happened last.
+#[tokio::test]
+async fn an_office_that_is_opened_again_is_where_it_was() {
+    let disk = MemoryDisk::default();
+    for tick in [3, 59, 200, 201, DAY, DAY + 1] {
+        let mut office = in_memory(&disk, charter(7)).await;
+        run(&mut office, tick).await;
+        office.runtime().shutdown().await;
+        let mut office = in_memory(&disk, charter(7)).await;
+        assert_eq!(office.tick(), tick);
+        let row = office.enter(worksite_simulation::office::Input::ClearOverride { person: 1 }).await.unwrap();
+        assert_eq!(row.tick, tick);
+        office.runtime().shutdown().await;
+    }
+}
+
 #[tokio::test]
 async fn a_site_with_another_office_is_refused() {
     let disk = MemoryDisk::default();

@@ -148,9 +148,9 @@ impl Office {
         self.begins =
             cursors.iter().find(|cursor| cursor.name == CURSOR).map(|cursor| cursor.position).unwrap_or_default();
         self.reconcile().await?;
-        let begun = self.ledger.tick.filter(|tick| *tick >= self.ledger.entered);
-        // What entered after the last tick was begun entered before the next.
-        self.next = begun.unwrap_or(self.ledger.entered);
+        let begun = self.ledger.tick.filter(|tick| *tick >= self.ledger.reached);
+        // What entered after the last tick was begun entered before a later one.
+        self.next = begun.unwrap_or(self.ledger.reached);
         self.is_begun = begun.is_some();
         self.move_clock(self.next);
         self.runtime.rest().await?;
@@ -286,13 +286,14 @@ impl Office {
         while self.next < tick || self.is_begun {
             if !self.is_begun {
                 let Some(next) = self.next_active() else {
-                    self.next = tick.max(self.next);
+                    self.pass_to(tick).await?;
                     return Ok(RunEnd::Empty);
                 };
-                self.next = next.min(tick);
-                if self.next == tick {
+                if next >= tick {
+                    self.pass_to(tick).await?;
                     break;
                 }
+                self.next = next;
             }
             let Some(progress) = self.step(planning).await? else { return Ok(RunEnd::Budget { tick: self.next }) };
             if !watch(self, &progress) {
@@ -307,9 +308,14 @@ impl Office {
         self.agenda.next(&self.ledger, &self.almanac, self.next)
     }
 
-    /// Passes over ticks in which nothing happens; for a replay, to where something entered.
-    pub(crate) fn skip_to(&mut self, tick: u64) {
-        self.next = self.next.max(tick);
+    /// Passes over ticks in which nothing happens, durably: what enters after a restart enters there, too.
+    async fn pass_to(&mut self, tick: u64) -> Result<(), OfficeError> {
+        if tick > self.next {
+            let _noted: Noted = self.runtime.ask(Draft::to(OFFICE, &LedgerPost::Pass { tick })?).await?;
+            self.read_ledger().await?;
+            self.next = tick;
+        }
+        Ok(())
     }
 
     /// What has happened.

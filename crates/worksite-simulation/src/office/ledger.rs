@@ -120,8 +120,8 @@ pub struct Ledger {
     pub later_micros: i64,
     /// The tick that was begun last.
     pub tick: Option<u64>,
-    /// The tick before which something entered last.
-    pub entered: u64,
+    /// The tick that comes next at the earliest: something has entered before it, or all before it was passed over.
+    pub reached: u64,
     /// Who works here.
     pub people: BTreeMap<i64, Colleague>,
     /// Who worked here, and whether their things are to go.
@@ -160,6 +160,11 @@ pub enum LedgerPost {
         tick: u64,
         /// What.
         input: Input,
+    },
+    /// Ticks in which nothing happened have passed.
+    Pass {
+        /// This one comes next.
+        tick: u64,
     },
     /// A tick begins.
     Tick {
@@ -209,7 +214,7 @@ impl Routine for LedgerRoutine {
             LedgerPost::Enter { tick, input } => {
                 let ledger = &mut turn.state;
                 ledger.inputs += 1;
-                ledger.entered = ledger.entered.max(tick);
+                ledger.reached = ledger.reached.max(tick);
                 let number = ledger.inputs;
                 let (result, mail) = match ledger.enter(tick, &input) {
                     Ok((said, mail)) => (Ok(said), mail),
@@ -220,6 +225,7 @@ impl Routine for LedgerRoutine {
                 noted.row = Some(row);
                 tell(turn, mail.into_iter().collect(), &mut noted)?;
             }
+            LedgerPost::Pass { tick } => turn.state.reached = turn.state.reached.max(tick),
             LedgerPost::Tick { tick } => {
                 let (fired, mail) = turn.state.begin(tick)?;
                 for happening in &fired {

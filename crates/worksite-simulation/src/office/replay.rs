@@ -1,9 +1,7 @@
 //! Replaying owns doing the same again: what entered and what was answered is put into another house, where the rest
 //! follows. A fork is a replay up to a tick, a verification one up to the end; neither asks a planner.
 
-use super::{
-    AnswerBook, ChronicleRoutine, DeskRoutine, LedgerRoutine, Office, OfficeError, Planning, RecordedPlanner, RunEnd,
-};
+use super::{AnswerBook, ChronicleRoutine, DeskRoutine, LedgerRoutine, Office, OfficeError, Planning, RecordedPlanner};
 use super::{Transcript, retention};
 use crate::{MemoryDisk, MemoryStore};
 use worksite_runtime::{ManualClock, Runtime};
@@ -41,10 +39,10 @@ impl Transcript {
         let recorded = Planning { book, falls_back: false, ..Planning::by(RecordedPlanner::default()) };
         let mut office = Office::open(runtime, clock, charter).await?;
         for row in self.inputs().filter(|row| row.tick < tick) {
-            run(&mut office, row.tick, &recorded).await?;
+            office.run_to(row.tick, &recorded, |_, _| true).await?;
             office.enter(row.input.clone()).await?;
         }
-        run(&mut office, tick, &recorded).await?;
+        office.run_to(tick, &recorded, |_, _| true).await?;
         Ok(office)
     }
 
@@ -59,13 +57,6 @@ impl Transcript {
         let runtime = builder.start(Box::new(MemoryStore::open(&MemoryDisk::default()))).await?;
         self.replay(tick, runtime, clock).await
     }
-}
-
-async fn run(office: &mut Office, tick: u64, recorded: &Planning) -> Result<(), OfficeError> {
-    if office.run_to(tick, recorded, |_, _| true).await? == RunEnd::Empty {
-        office.skip_to(tick);
-    }
-    Ok(())
 }
 
 impl Office {
