@@ -1,6 +1,7 @@
 //! What a user is promised, one file per promise, through the public API only.
 
 mod agents;
+mod ahead;
 mod backup;
 mod broadcast;
 mod correspondence;

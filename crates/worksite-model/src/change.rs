@@ -97,6 +97,12 @@ impl Change {
         self.author.filter(|author| remembers && !settles && !roster.contains(*author))
     }
 
+    /// Whether workers may have to go, or to rest, when it is durable: what they make of mail that comes behind it would stand
+    /// on what it takes away.
+    pub fn unseats(&self) -> bool {
+        self.clear || self.roster.is_some() || !self.paused.is_empty()
+    }
+
     /// The first of its ids, if it was given out before.
     pub fn reuses(&self, last: i64) -> Option<EnvelopeId> {
         let numbering = self.numbering.filter(|_| !self.drafts.is_empty())?;

@@ -50,6 +50,11 @@ pub struct Committed {
 }
 
 impl Committed {
+    /// [`Change::unseats`].
+    pub fn unseats(&self) -> bool {
+        self.cleared || self.roster.is_some() || !self.paused.is_empty()
+    }
+
     /// The fact that this change, with what the store granted it, is durable.
     pub fn new(change: Change, grant: Grant, at: Timestamp) -> Self {
         let purged = change.roster.as_ref().zip(grant.roster.as_ref());

@@ -127,7 +127,16 @@ impl Inbox {
 
     /// How many envelopes could be taken in each lane, the control lane first.
     pub fn lane_counts(&self) -> [usize; 5] {
-        Priority::ALL.map(|priority| self.lane(priority).len())
+        self.lane_counts_until(EnvelopeId(i64::MAX))
+    }
+
+    /// [`Inbox::lane_counts`] of those with ids up to this one.
+    pub fn lane_counts_until(&self, until: EnvelopeId) -> [usize; 5] {
+        let all = self.watermark <= until;
+        Priority::ALL.map(|priority| match self.lane(priority) {
+            lane if all => lane.len(),
+            lane => lane.keys().filter(|place| place.1 <= until).count(),
+        })
     }
 
     /// How many envelopes nobody takes now, whatever happens: their moment has not come, or only the control lane is
@@ -202,7 +211,7 @@ impl Inbox {
             return self.drain(limit);
         }
         let mut drained = Vec::new();
-        for (lane, place) in self.in_order(filter, limit) {
+        for (lane, place) in self.in_order(filter, limit, EnvelopeId(i64::MAX)) {
             let places = self.places.get_or_insert_default();
             if let Some(delivery) = places.lanes[lane as usize].remove(&place) {
                 places.hand_out(&delivery, place.0);
@@ -214,7 +223,12 @@ impl Inbox {
 
     /// Looks at up to `limit` ready envelopes that are meant, in order, and takes none.
     pub fn peek(&self, filter: &Filter, limit: usize) -> Vec<Delivery> {
-        let places = self.in_order(filter, limit).into_iter();
+        self.peek_until(filter, limit, EnvelopeId(i64::MAX))
+    }
+
+    /// [`Inbox::peek`] at those with ids up to this one.
+    pub fn peek_until(&self, filter: &Filter, limit: usize, until: EnvelopeId) -> Vec<Delivery> {
+        let places = self.in_order(filter, limit, until).into_iter();
         places.filter_map(|(lane, place)| self.lane(lane).get(&place).cloned()).collect()
     }
 
@@ -347,12 +361,12 @@ impl Inbox {
         }
     }
 
-    /// Up to `limit` ready envelopes that are meant, in the order in which they would be taken.
-    fn in_order(&self, filter: &Filter, limit: usize) -> Vec<(Priority, Place)> {
+    /// Up to `limit` ready envelopes that are meant, with ids up to this one, in the order in which they would be taken.
+    fn in_order(&self, filter: &Filter, limit: usize, until: EnvelopeId) -> Vec<(Priority, Place)> {
         let places = Priority::ALL
             .into_iter()
             .flat_map(|priority| self.lane(priority).iter().map(move |entry| (priority, entry)));
-        let meant = places.filter(|(_, (_, delivery))| filter.matches(&delivery.envelope));
+        let meant = places.filter(|(_, (place, delivery))| place.1 <= until && filter.matches(&delivery.envelope));
         let meant = meant.map(|(priority, (place, _))| (priority, *place));
         if self.ageing == Ageing::Never {
             return meant.take(limit).collect();

@@ -54,6 +54,8 @@ struct Desk {
     sleeping: AtomicUsize,
     /// Whether its worker has nothing to drop although the inbox holds more than it should.
     stuck: AtomicBool,
+    /// Whether its worker may remember what volatile drafts have changed.
+    volatile: AtomicBool,
     /// Changes whose senders wait for room.
     parked: AtomicUsize,
     /// Drafts that are being written and come to the worker afterwards. Nothing may overtake them.
@@ -79,6 +81,7 @@ impl Desk {
             bytes: AtomicUsize::new(0),
             sleeping: AtomicUsize::new(0),
             stuck: AtomicBool::new(false),
+            volatile: AtomicBool::new(false),
             parked: AtomicUsize::new(0),
             corridor: AtomicUsize::new(0),
             used: AtomicU64::new(0),
@@ -120,6 +123,8 @@ pub(crate) struct Directory {
     watched: AtomicBool,
     /// Drafts of routines that came too soon after another.
     cooled: AtomicU64,
+    /// Changes on their way that may take workers from their desks, or let them rest.
+    upheavals: AtomicUsize,
     /// How many workers have ever sat down.
     generations: AtomicU32,
     /// Workers that sit at their desks.
@@ -148,6 +153,7 @@ impl Directory {
             parked: AtomicUsize::new(0),
             watched: AtomicBool::new(false),
             cooled: AtomicU64::new(0),
+            upheavals: AtomicUsize::new(0),
             generations: AtomicU32::new(0),
             seated: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),

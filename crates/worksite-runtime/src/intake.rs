@@ -8,7 +8,7 @@
 use crate::persistence::Answer;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use worksite_model::{Change, Draft, Envelope, EnvelopeId, Numbering, Timestamp};
+use worksite_model::{Change, Envelope, EnvelopeId, Numbering, Timestamp};
 
 /// Changes that wait for the writer.
 pub(crate) struct Intake {
@@ -78,7 +78,7 @@ impl Intake {
         mut change: Change,
         answer: Answer,
         now: Timestamp,
-        goes_ahead: impl FnOnce(&[Draft]) -> bool,
+        goes_ahead: impl FnOnce(&Change) -> bool,
     ) -> Wake {
         let mut line = self.line();
         if line.closed {
@@ -89,14 +89,13 @@ impl Intake {
         if line.away == 0 {
             self.back.notify_one();
         }
-        let mut ahead = false;
+        let ahead = goes_ahead(&change);
         if !change.drafts.is_empty() {
             // Moments of acceptance never go back: the order of ids is theirs.
             line.last_at = line.last_at.max(now);
             let numbering = Numbering { first: EnvelopeId(line.last + 1), at: line.last_at };
             change.numbering = Some(numbering);
             line.last += change.drafts.len() as i64;
-            ahead = goes_ahead(&change.drafts);
             if ahead {
                 wake.supervisor = line.ahead.is_empty();
                 line.away += change.drafts.len();

@@ -393,6 +393,9 @@ impl Persistence {
 
     fn fail(&self, change: Change, failure: CommitFailure, answer: Answer, answered: &mut Vec<Answered>) -> Reported {
         self.directory.release_drafts(&change.drafts);
+        if change.unseats() {
+            self.directory.calm_down();
+        }
         let author = change.author;
         match answer {
             Answer::Sender(accepted) => {

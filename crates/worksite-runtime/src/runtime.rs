@@ -29,7 +29,7 @@ pub use send::Receipt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use worksite_model::{Change, Committed, Draft, Limits, PersonId, Registry, Rejection, StoreError, Tally};
+use worksite_model::{Change, Committed, Limits, PersonId, Registry, Rejection, StoreError, Tally};
 
 /// What all workers share.
 pub(crate) struct House {
@@ -52,7 +52,7 @@ pub(crate) struct House {
 impl House {
     /// Hands a change to the writer; the answer says who hears of it, and how.
     pub(crate) fn propose(&self, change: Change, answer: Answer) {
-        let goes_ahead = |drafts: &[Draft]| self.directory.go_ahead(drafts, &self.registry);
+        let goes_ahead = |change: &Change| self.directory.go_ahead(change, &self.registry);
         let wake = self.intake.push(change, answer, self.clock.now(), goes_ahead);
         // The supervisor first: what its workers propose at once comes into the same group.
         if wake.supervisor

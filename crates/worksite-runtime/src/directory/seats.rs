@@ -8,7 +8,9 @@ use actix::{Addr, Handler, Message};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use worksite_model::flow::{Flow, Post};
-use worksite_model::{Draft, Durable, Envelope, IdMap, InboxPolicy, Overflow, PersonId, Registry, Rejection, law};
+use worksite_model::{
+    Change, Draft, Durable, Envelope, IdMap, InboxPolicy, Overflow, PersonId, Registry, Rejection, law,
+};
 
 /// What a worker is told of its desk when it sits down.
 pub(crate) struct Seat {
@@ -71,6 +73,7 @@ impl Directory {
         self.seated.fetch_sub(1, Ordering::AcqRel);
         self.rouse_desk(desk);
         desk.stuck.store(false, Ordering::Release);
+        desk.volatile.store(false, Ordering::Release);
         if let Some(tenure) = desk.tenure.get() {
             tenure.set(Status::Idle);
         }
@@ -95,6 +98,7 @@ impl Directory {
             Err(rejection) => return Err(Box::new((rejection, draft))),
         };
         desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
+        desk.volatile.store(true, Ordering::Release);
         let delivery = DeliverVolatile::new(draft, routine);
         match &desk.address {
             Some(worker) => worker.do_send(delivery),
@@ -105,12 +109,22 @@ impl Directory {
 
     /// Whether these drafts go to their workers while they are being written: all of them, or none, and then they are counted
     /// as on their way. Only to a worker awake, for a pure routine, and past nobody who is on the way already: mail is
-    /// admitted in order of ids.
-    pub(crate) fn go_ahead(&self, drafts: &[Draft], registry: &Registry) -> bool {
-        let desks = self.read();
+    /// admitted in order of ids. And past no change that may take workers from their desks, or lets them rest.
+    pub(crate) fn go_ahead(&self, change: &Change, registry: &Registry) -> bool {
+        if change.unseats() {
+            self.upheavals.fetch_add(1, Ordering::AcqRel);
+        }
+        let drafts = &change.drafts;
+        if drafts.is_empty() {
+            return false;
+        }
+        let (desks, is_calm) = (self.read(), self.upheavals.load(Ordering::Acquire) == 0);
         let sweep = self.sweeps.load(Ordering::Relaxed);
         let ready = |draft: &Draft| {
             let desk = desks.get(&draft.to).filter(|desk| desk.is_ready())?;
+            if draft.key.is_some() && !desk.forgets_nothing() {
+                return None;
+            }
             // A flow starts what is not pure when it is durable.
             if desk.flow.is_none() {
                 registry.get(registry.find(draft)?).filter(|routine| routine.is_pure() && is_unconditional(draft))?;
@@ -120,13 +134,20 @@ impl Directory {
             desk.used.store(sweep, Ordering::Relaxed);
             Some(())
         };
-        if drafts.iter().all(|draft| ready(draft).is_some()) {
+        if is_calm && drafts.iter().all(|draft| ready(draft).is_some()) {
             return true;
         }
         for desk in drafts.iter().filter_map(|draft| desks.get(&draft.to)) {
             desk.corridor.fetch_add(1, Ordering::AcqRel);
         }
         false
+    }
+
+    /// A change that may take workers from their desks has been acted on, or has failed.
+    pub(crate) fn calm_down(&self) {
+        let less = |count: usize| count.checked_sub(1);
+        let calmed = self.upheavals.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        law!(calmed.is_ok(), "order", "a change of the house was acted on twice");
     }
 
     /// Drafts that were being written are with their worker, or were not accepted.
@@ -218,6 +239,12 @@ impl Desk {
             && !(self.leaving || self.manual || self.paused)
             && self.policy.overflow != Overflow::DropOldest
             && self.corridor.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether all that its worker has in memory is durable when it is at rest. Under a key a draft may be known already: then its
+    /// turn was for nothing, and the worker is read from the store again.
+    fn forgets_nothing(&self) -> bool {
+        self.flow.is_none() && !self.volatile.load(Ordering::Acquire)
     }
 
     fn leave_corridor(&self) {

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use worksite_model::{Change, Delivery, EnvelopeId, Filter, PersonId, ThreadEntry};
 
 impl Runtime {
-    /// Looks at mail that could be taken now, without taking it.
+    /// Looks at mail that could be taken now and is durable, without taking it.
     ///
     /// # Errors
     /// [`DeskError`].
@@ -27,8 +27,10 @@ impl Runtime {
         filter: Filter,
         limit: usize,
     ) -> Result<Vec<Delivery>, DeskError> {
-        let worker = self.wake(person.into()).await?;
-        worker.send(Peek { filter, limit }).await.map_err(|_closed| DeskError::Stopped)
+        let person = person.into();
+        let durable = self.durable(person).await?;
+        let worker = self.wake(person).await?;
+        worker.send(Peek { filter, limit, durable }).await.map_err(|_closed| DeskError::Stopped)
     }
 
     /// Takes mail of a manual worker, in order, up to so many. What is not acknowledged comes back after a restart.
@@ -95,7 +97,19 @@ impl Runtime {
     /// # Errors
     /// [`DeskError`].
     pub async fn lanes(&self, person: impl Into<PersonId>) -> Result<[usize; 5], DeskError> {
-        self.wake(person.into()).await?.send(Lanes).await.map_err(|_closed| DeskError::Stopped)
+        let person = person.into();
+        let durable = self.durable(person).await?;
+        self.wake(person).await?.send(Lanes(durable)).await.map_err(|_closed| DeskError::Stopped)
+    }
+
+    /// Up to which id whatever is in this person's inbox is durable: routines' mail may be ahead of the disk, and nobody is
+    /// to see it there. The supervisor, asked next, has told the worker by then what was not accepted.
+    async fn durable(&self, person: PersonId) -> Result<EnvelopeId, DeskError> {
+        match self.house().directory.is_manual(person) {
+            None => Err(DeskError::UnknownPerson(person)),
+            Some(true) => Ok(EnvelopeId(i64::MAX)),
+            Some(false) => self.read(Box::new(|store| store.last_id())).await,
+        }
     }
 
     /// The envelopes of a thread in order, at most `limit` after this id: those that wait, those that were given up, and

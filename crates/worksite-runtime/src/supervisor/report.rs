@@ -50,6 +50,8 @@ impl Handler<Report> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Report(reports): Report, ctx: &mut Self::Context) {
+        // Whoever handed it in may not have got to say so: it was there before what is told here.
+        self.run_ahead();
         let mut ended = Vec::new();
         for reported in reports {
             match reported {
@@ -60,6 +62,8 @@ impl Handler<Report> for Supervisor {
                 }
                 Reported::Retracted(gone) => {
                     for (person, id) in gone {
+                        // What it has said of its sleeping mail may have been said of this.
+                        self.house.directory.rouse_one(person);
                         self.house.directory.tell(person, || Forget(vec![id]));
                     }
                 }
@@ -131,6 +135,9 @@ impl Supervisor {
             self.house.directory.rest(*person, *rests);
             self.house.directory.rouse_one(*person);
             self.house.directory.tell(*person, || Rest(*rests));
+        }
+        if committed.unseats() {
+            self.house.directory.calm_down();
         }
         self.release_settled(&committed);
         // A worker that went before it could take what went ahead is started again when its going is heard of.
@@ -214,6 +221,13 @@ impl Handler<RunAhead> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: RunAhead, _: &mut Self::Context) {
+        self.run_ahead();
+    }
+}
+
+impl Supervisor {
+    /// Hands over all that waits for that, in order of ids.
+    fn run_ahead(&self) {
         for envelope in self.house.intake.take_ahead() {
             self.house.directory.tell(envelope.draft.to, || Deliver(envelope.clone()));
         }

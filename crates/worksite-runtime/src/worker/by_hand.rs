@@ -26,34 +26,35 @@ impl Handler<Drain> for Worker {
     }
 }
 
-/// Looks at mail that is meant without taking it, up to so many.
+/// Looks at mail that is meant without taking it, up to so many; at what is durable, which is known up to this id.
 #[derive(Message)]
 #[rtype(result = "Vec<Delivery>")]
 pub(crate) struct Peek {
     pub(crate) filter: Filter,
     pub(crate) limit: usize,
+    pub(crate) durable: EnvelopeId,
 }
 
 impl Handler<Peek> for Worker {
     type Result = MessageResult<Peek>;
 
-    fn handle(&mut self, Peek { filter, limit }: Peek, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Peek { filter, limit, durable }: Peek, _: &mut Self::Context) -> Self::Result {
         self.tidy();
-        MessageResult(self.inbox.peek(&filter, limit))
+        MessageResult(self.inbox.peek_until(&filter, limit, durable))
     }
 }
 
-/// Counts what could be taken in each lane.
+/// Counts what could be taken in each lane, of what is durable, which is known up to this id.
 #[derive(Message)]
 #[rtype(result = "[usize; 5]")]
-pub(crate) struct Lanes;
+pub(crate) struct Lanes(pub(crate) EnvelopeId);
 
 impl Handler<Lanes> for Worker {
     type Result = MessageResult<Lanes>;
 
-    fn handle(&mut self, _: Lanes, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Lanes(durable): Lanes, _: &mut Self::Context) -> Self::Result {
         self.tidy();
-        MessageResult(self.inbox.lane_counts())
+        MessageResult(self.inbox.lane_counts_until(durable))
     }
 }
 
