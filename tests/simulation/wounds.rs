@@ -134,3 +134,78 @@ fn a_new_role_does_not_lose_count_of_the_mail() {
         assert_eq!((runtime.message_count(1), runtime.state::<u64>(1, "adder").await.unwrap()), (0, Some(1)));
     });
 }
+
+/// Fails when it is told to, so that its state has to be read again.
+struct Moody;
+impl Routine for Moody {
+    const NAME: &'static str = "moody";
+    type State = u64;
+    type Message = bool;
+    fn perform(&self, turn: &mut Turn<u64>, fails: bool) -> Ended {
+        *turn.state += 1;
+        Ok(if fails && turn.attempt() == 1 { Outcome::Retry("not now".into()) } else { Outcome::Done })
+    }
+}
+
+#[test]
+fn a_state_that_cannot_be_read_now_is_read_later_and_the_worker_goes_on() {
+    // The worker itself is the first that is read, its state the second and third.
+    let busy = vec![Fault::ReadBusy(2, 3)];
+    play(
+        busy,
+        |builder| builder.routine(Moody),
+        async |runtime| {
+            runtime.sync([Person::new(1, "ada")]).await.unwrap();
+            for fails in [false, true, false] {
+                runtime.send(Draft::to(1, &fails).unwrap()).await.unwrap();
+            }
+            runtime.quiesce().await.unwrap();
+            assert_eq!(runtime.state::<u64>(1, "moody").await.unwrap(), Some(3));
+        },
+    );
+}
+
+#[test]
+fn who_takes_mail_by_hand_finds_it_although_the_file_was_busy_at_first() {
+    play(
+        vec![Fault::ReadBusy(1, 2)],
+        |builder| builder,
+        async |runtime| {
+            runtime.sync([Person::new(1, "ada")]).await.unwrap();
+            runtime.send(Draft::to(1, &1_u64).unwrap()).await.unwrap();
+            assert_eq!(runtime.drain(1, 9).await.unwrap().len(), 1);
+        },
+    );
+}
+
+/// Counts how often it is performed, whatever becomes of that.
+struct Counted(Arc<Mutex<u64>>);
+impl Routine for Counted {
+    const NAME: &'static str = "counted";
+    type State = u64;
+    type Message = u64;
+    fn perform(&self, turn: &mut Turn<u64>, add: u64) -> Ended {
+        *self.0.lock().unwrap() += 1;
+        *turn.state += add;
+        Ok(Outcome::Done)
+    }
+}
+
+#[test]
+fn a_worker_whose_person_left_while_it_was_being_read_takes_nothing_from_its_successor() {
+    let performed = Arc::new(Mutex::new(0));
+    let house = |builder: Builder| builder.routine(Counted(performed.clone())).async_routine(Slow);
+    // The first reading finds the file busy: the worker waits for half a second, and is deaf.
+    play(vec![Fault::ReadBusy(1, 1)], house, async |runtime| {
+        runtime.sync([Person::new(1, "ada")]).await.unwrap();
+        runtime.send(Draft::to(1, &String::from("takes a second")).unwrap()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        runtime.sync([]).await.unwrap();
+        runtime.sync([Person::new(1, "ada")]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Its successor is busy, and takes this next; nobody else does.
+        runtime.send(Draft::to(1, &5_u64).unwrap().priority(Priority::Urgent)).await.unwrap();
+        runtime.quiesce().await.unwrap();
+        assert_eq!((*performed.lock().unwrap(), runtime.state::<u64>(1, "counted").await.unwrap()), (1, Some(5)));
+    });
+}

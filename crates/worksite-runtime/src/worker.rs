@@ -295,6 +295,10 @@ impl Worker {
     }
 
     fn begin(&mut self, mut recovered: Recovered, ctx: &mut Context<Self>) {
+        // Dismissed while it was deaf: it is about to hear of it, and the mail is its successor's.
+        if !self.house.directory.is_seated(self.person, self.generation) {
+            return;
+        }
         let waiting = std::mem::take(&mut recovered.waiting);
         self.inbox = Inbox::recovered(waiting, recovered.watermark).ageing(self.policy.ageing);
         self.inbox.rest(self.paused && !self.manual);

@@ -172,6 +172,11 @@ impl Directory {
         told
     }
 
+    /// Whether the worker of this generation is the one that sits there.
+    pub(crate) fn is_seated(&self, person: PersonId, generation: u32) -> bool {
+        self.read().get(&person).is_some_and(|desk| desk.generation == generation && desk.address.is_some())
+    }
+
     /// Tells the worker awake for this person, which has something to do now; false when there is none. Under the lock,
     /// because to clone an address costs two allocations.
     pub(crate) fn tell<M>(&self, person: PersonId, message: impl FnOnce() -> M) -> bool
