@@ -5,7 +5,7 @@ use std::time::Duration;
 use worksite_model::{
     AsyncRoutine, Draft, Ended, Outcome, Person, PersonId, Priority, RetryPolicy, Routine, Timestamp, Turn,
 };
-use worksite_runtime::{Builder, Clock, Runtime, SendError};
+use worksite_runtime::{Builder, Clock, ManualClock, Runtime, SendError};
 use worksite_simulation::{Fault, FaultyStore, MemoryDisk, MemoryStore};
 
 const START: Timestamp = Timestamp::from_seconds(1_000);
@@ -207,5 +207,60 @@ fn a_worker_whose_person_left_while_it_was_being_read_takes_nothing_from_its_suc
         runtime.send(Draft::to(1, &5_u64).unwrap().priority(Priority::Urgent)).await.unwrap();
         runtime.quiesce().await.unwrap();
         assert_eq!((*performed.lock().unwrap(), runtime.state::<u64>(1, "counted").await.unwrap()), (1, Some(5)));
+    });
+}
+
+#[test]
+fn mail_stands_in_the_same_order_after_a_restart_although_the_clock_was_set_back() {
+    let time = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    tokio::task::LocalSet::new().block_on(&time, async {
+        let disk = MemoryDisk::default();
+        let at = Timestamp::from_seconds;
+        let open = async |seconds| {
+            let clock = ManualClock::new(at(seconds));
+            let store = Box::new(MemoryStore::open(&disk));
+            (Runtime::builder().clock(clock.clock()).start_local(store).await.unwrap(), clock)
+        };
+        let order = async |runtime: &Runtime| {
+            let mail = runtime.peek(1, 9).await.unwrap();
+            mail.iter().map(|delivery| delivery.envelope.draft.payload.decode::<u64>().unwrap()).collect::<Vec<_>>()
+        };
+        let (runtime, _) = open(1_000).await;
+        runtime.sync([Person::new(1, "ada")]).await.unwrap();
+        runtime.send(Draft::to(1, &1_u64).unwrap()).await.unwrap();
+        runtime.shutdown().await;
+        // Now the machine believes that it is earlier.
+        let (runtime, clock) = open(500).await;
+        runtime.send(Draft::to(1, &2_u64).unwrap().not_before(at(700))).await.unwrap();
+        runtime.send(Draft::to(1, &3_u64).unwrap()).await.unwrap();
+        assert_eq!(order(&runtime).await, [1, 3]);
+        clock.advance(Duration::from_secs(300));
+        assert_eq!(order(&runtime).await, [1, 2, 3], "scheduled mail stands where it was accepted, at the earliest");
+        runtime.shutdown().await;
+        let (runtime, _) = open(800).await;
+        assert_eq!(order(&runtime).await, [1, 2, 3]);
+        runtime.shutdown().await;
+    });
+}
+
+#[test]
+fn scheduled_mail_is_not_late_by_more_than_a_minute_when_the_clock_is_put_forward() {
+    let jumped = Arc::new(Mutex::new(Duration::ZERO));
+    let hands = jumped.clone();
+    play(vec![], house, async |runtime| {
+        let passed = Clock::tokio(START);
+        let clock = Clock::of(move || passed.now().after(*hands.lock().unwrap()));
+        let store = Box::new(MemoryStore::open(&MemoryDisk::default()));
+        let site = house(Runtime::builder()).clock(clock).start_local(store).await.unwrap();
+        site.sync([Person::new(1, "ada")]).await.unwrap();
+        let due = START.after(Duration::from_secs(3_000));
+        site.send(Draft::to(1, &1_u64).unwrap().not_before(due)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        // As when the machine has slept for an hour.
+        *jumped.lock().unwrap() = Duration::from_secs(3_600);
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        assert_eq!(site.state::<u64>(1, "adder").await.unwrap(), Some(1));
+        site.shutdown().await;
+        runtime.shutdown().await;
     });
 }

@@ -39,6 +39,13 @@ pub trait Store: Send {
     /// [`StoreError`] when the store cannot be read.
     fn last_id(&mut self) -> Result<EnvelopeId, StoreError>;
 
+    /// When the last of the envelopes that wait was accepted; the beginning of time when none waits. Moments of acceptance
+    /// do not go back behind it, whatever the clock says when the store is opened again.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn last_accepted(&mut self) -> Result<Timestamp, StoreError>;
+
     /// Who has mail waiting, in order of ids: people who left included.
     ///
     /// # Errors

@@ -206,7 +206,7 @@ impl Builder {
         directory.open(store.roster()?, &store.waiting()?, &store.paused()?);
         let counters = Arc::new(Counters::default());
         let (limits, retention) = (self.limits.clone(), self.retention);
-        let intake = Arc::new(Intake::new(store.last_id()?));
+        let intake = Arc::new(Intake::new(store.last_id()?, store.last_accepted()?));
         let (writer_intake, writer_clock) = (intake.clone(), clock.clone());
         let persistence = Persistence::new(
             store,

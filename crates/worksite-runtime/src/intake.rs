@@ -62,10 +62,10 @@ pub(crate) struct Wake {
 }
 
 impl Intake {
-    /// An intake whose first id comes after this one.
-    pub(crate) fn new(last: EnvelopeId) -> Self {
+    /// An intake whose first id comes after this one, and whose moments of acceptance do not go back behind this one.
+    pub(crate) fn new(last: EnvelopeId, last_at: Timestamp) -> Self {
         let (changes, answers, ahead) = (Vec::new(), Vec::new(), Vec::new());
-        let (last_at, before, last) = (Timestamp::from_micros(i64::MIN), last.0, last.0);
+        let (before, last) = (last.0, last.0);
         let line = Line { changes, answers, ahead, away: 0, before, last, last_at, closed: false };
         Self { line: Mutex::new(line), back: Condvar::new() }
     }

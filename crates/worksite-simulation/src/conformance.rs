@@ -27,6 +27,7 @@ pub const CASES: &[Case] = &[
     ("ids_follow_the_order_of_changes_and_drafts", ids_follow_the_order_of_changes_and_drafts),
     ("ids_are_never_given_again", ids_are_never_given_again),
     ("drafts_may_be_numbered_before_they_are_written", drafts_may_be_numbered_before_they_are_written),
+    ("the_moment_of_the_last_acceptance_survives", the_moment_of_the_last_acceptance_survives),
     ("what_comes_and_goes_in_one_batch_counts", what_comes_and_goes_in_one_batch_counts),
     ("a_draft_for_a_stranger_refuses_its_change_alone", a_draft_for_a_stranger_refuses_its_change_alone),
     ("nothing_is_settled_twice", nothing_is_settled_twice),
@@ -202,6 +203,19 @@ fn drafts_may_be_numbered_before_they_are_written(open: Open<'_>) {
     let mut store = open();
     assert_eq!(store.last_id(), Ok(EnvelopeId(21)));
     assert_eq!(send(store.as_mut(), 1), EnvelopeId(22), "the store goes on after them");
+}
+
+fn the_moment_of_the_last_acceptance_survives(open: Open<'_>) {
+    let (mut store, never) = (opened(open), Timestamp::from_micros(i64::MIN));
+    assert_eq!(store.last_accepted(), Ok(never), "nothing waits");
+    commit(store.as_mut(), &[numbered(5, vec![draft(1)]), Change::send(vec![draft(2)])]);
+    for _ in 0..2 {
+        assert_eq!(store.last_accepted(), Ok(AT));
+        drop(store);
+        store = open();
+    }
+    granted(store.as_mut(), Change::acknowledge(vec![EnvelopeId(6)]));
+    assert_eq!(store.last_accepted(), Ok(Timestamp::from_seconds(900)), "that of what waits");
 }
 
 fn what_comes_and_goes_in_one_batch_counts(open: Open<'_>) {

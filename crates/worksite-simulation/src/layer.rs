@@ -67,6 +67,10 @@ impl<L: Layer> Store for Layered<L> {
         self.0.below()?.last_id()
     }
 
+    fn last_accepted(&mut self) -> Result<Timestamp, StoreError> {
+        self.0.below()?.last_accepted()
+    }
+
     fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError> {
         self.0.below()?.waiting()
     }

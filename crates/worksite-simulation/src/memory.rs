@@ -121,6 +121,12 @@ impl Store for MemoryStore {
         Ok(EnvelopeId(self.disk.contents().last_id))
     }
 
+    fn last_accepted(&mut self) -> Result<Timestamp, StoreError> {
+        let contents = self.disk.contents();
+        let last = contents.envelopes.values().next_back();
+        Ok(last.map_or(Timestamp::from_micros(i64::MIN), |waiting| waiting.delivery.envelope.accepted_at))
+    }
+
     fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError> {
         let mut counts: BTreeMap<PersonId, Waiting> = BTreeMap::new();
         for WaitingDelivery { delivery, .. } in self.disk.contents().envelopes.values() {

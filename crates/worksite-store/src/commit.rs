@@ -65,6 +65,10 @@ impl Store for SqliteStore {
         Ok(EnvelopeId(self.mirrors.last_id))
     }
 
+    fn last_accepted(&mut self) -> Result<Timestamp, StoreError> {
+        self.last_accepted_at()
+    }
+
     fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError> {
         Ok(self.mirrors.index.waiting())
     }

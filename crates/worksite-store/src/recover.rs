@@ -33,6 +33,14 @@ impl SqliteStore {
         Ok(Recovered { waiting, states, jobs, watermark: EnvelopeId(self.mirrors.last_id), quarantined })
     }
 
+    pub(crate) fn last_accepted_at(&mut self) -> Result<Timestamp, StoreError> {
+        self.guard()?;
+        let sql = "SELECT accepted_at FROM envelopes ORDER BY id DESC LIMIT 1";
+        let last = self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).optional();
+        let last = last.map_err(|error| read_error(&error))?;
+        Ok(Timestamp::from_micros(last.unwrap_or(i64::MIN)))
+    }
+
     fn read_waiting(
         &self,
         person: PersonId,

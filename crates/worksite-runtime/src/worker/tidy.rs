@@ -16,6 +16,9 @@ const TIDIED_MAX: usize = 1_024;
 #[rtype(result = "()")]
 pub(crate) struct LookAgain;
 
+/// How long an alarm waits before the clock is read again: timers do not notice when it is put forward, or the machine sleeps.
+const ALARM_MAX: Duration = Duration::from_secs(60);
+
 impl Handler<LookAgain> for Worker {
     type Result = ();
 
@@ -111,7 +114,7 @@ impl Worker {
         }
         let Some(due) = due else { return };
         // A millisecond more, since timers count in milliseconds and must not ring before the moment.
-        let delay = due.since(self.house.clock.now()) + Duration::from_millis(1);
+        let delay = (due.since(self.house.clock.now()) + Duration::from_millis(1)).min(ALARM_MAX);
         let alarm = ctx.run_later(delay, |worker, ctx| {
             worker.alarm = None;
             worker.activate(ctx);
