@@ -11,13 +11,13 @@ use worksite_model::{Burial, Change, FailureKind, Overflow, Refusal, RoutineFail
 /// How many expired envelopes one change buries: the writer is everybody's.
 const TIDIED_MAX: usize = 1_024;
 
+/// How long an alarm waits before the clock is read again: timers do not notice when it is put forward, or the machine sleeps.
+const ALARM_MAX: Duration = Duration::from_secs(60);
+
 /// Looks at the clock again: it may have been moved by hand.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct LookAgain;
-
-/// How long an alarm waits before the clock is read again: timers do not notice when it is put forward, or the machine sleeps.
-const ALARM_MAX: Duration = Duration::from_secs(60);
 
 impl Handler<LookAgain> for Worker {
     type Result = ();
