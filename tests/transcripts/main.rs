@@ -57,6 +57,10 @@ fn each_example_of_the_ladder_is_as_printed() {
         "07_state_history",
         "09_dead_letters",
         "10_agents",
+        "11_processor",
+        "12_cache",
+        "13_flow_states",
+        "14_flow_posting",
     ];
     let folder = tempfile::tempdir().unwrap();
     for example in ladder {
