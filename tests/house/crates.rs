@@ -54,6 +54,8 @@ fn every_foreign_crate_has_one_home() {
         ),
         // The inspector's arguments.
         ("clap", set(&["worksite-cli"])),
+        // Flows as data.
+        ("serde-saphyr", set(&["worksite-model"])),
         ("bincode", set(&["worksite-model"])),
         ("crc32fast", set(&["worksite-model"])),
         // Schedules: cron expressions in time zones.

@@ -74,6 +74,19 @@ fn each_example_of_the_ladder_is_as_printed() {
     }
 }
 
+/// Real mails through slots of ten: nothing is lost, also when it is run again on the same site.
+#[test]
+fn the_service_floor_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = folder.path().join("floor.db");
+    for _again in 0..2 {
+        let output = run("service_floor", &[as_text(&site)]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told = text(&output);
+        assert!(told.contains("3901 jobs completed\nnothing was lost, and nothing counted twice\n"), "{told}");
+    }
+}
+
 /// The page of the ladder shows the transcripts as they are.
 #[test]
 fn the_page_of_the_ladder_has_each_transcript() {

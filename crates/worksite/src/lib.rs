@@ -28,8 +28,8 @@ pub use serde;
 pub mod prelude {
     pub use crate::{Builder, OpenError, Worksite};
     pub use worksite_model::flow::{
-        ActivationPolicy, AsyncCall, Breakpoint, Call, ErrorStrategy, Flow, FlowBuildError, FlowEnded, FlowReport,
-        FlowRoutine, Job, JobFilter, JobId, JobStatus, Pressure,
+        ActivationPolicy, AsyncCall, Breakpoint, Call, ErrorStrategy, Flow, FlowBuildError, FlowCatalog, FlowEnded,
+        FlowReport, FlowRoutine, Job, JobFilter, JobId, JobStatus, Pressure,
     };
     pub use worksite_model::{
         Advice, Ageing, AsyncRoutine, Departure, Draft, Durable, Encoding, Ended, EnvelopeId, Fact, Filter,

@@ -50,4 +50,7 @@ pub use rows::{FlowRow, FlowSaved};
 mod report;
 pub use report::{FlowReport, RoutineReport, SlotReport};
 
+mod definition;
+pub use definition::{DEFINITION_VERSION, DefinitionError, DefinitionPlace, FlowCatalog, FlowConfig, TypeTaken};
+
 mod diagram;

@@ -110,7 +110,7 @@ impl ActivationPolicy {
     }
 
     /// When a datum with another key comes to the first slot, with those before it, which all have one: days of mails, for
-    /// instance. The last group goes by a flush.
+    /// instance. The last group goes by a flush; one that is larger than the slot goes in parts.
     pub fn grouped<T: Durable + Sync>(key: impl Fn(&T) -> String + Send + Sync + 'static) -> Self {
         let key: Key = Arc::new(move |item| Some(key(&*Taken::<T>::new(&item.datum)?)));
         Self::of(Rule::Grouped(key))
@@ -237,6 +237,8 @@ impl ActivationPolicy {
                 let first = keys.next();
                 match keys.position(|key| first.as_ref() != Some(&key)) {
                     Some(others) => Decision::Take(Activate::take([others + 1])),
+                    // A group that is larger than the slot goes in parts: what would end it could not come in.
+                    None if view.is_full(0) => Decision::Take(Activate::take([view.count(0)])),
                     None => Decision::Wait(None),
                 }
             }
@@ -331,6 +333,10 @@ impl PolicyView<'_> {
     /// When the newest datum came.
     pub fn last_at(&self) -> Option<Timestamp> {
         self.slots.iter().filter_map(|slot| slot.last()).map(|item| item.at).max()
+    }
+
+    fn is_full(&self, slot: usize) -> bool {
+        self.specs.get(slot).is_some_and(|spec| self.count(slot) >= spec.data_max)
     }
 
     fn is_empty(&self) -> bool {
