@@ -1,6 +1,6 @@
 //! The soak: a bounded durable load for as many minutes as one likes, and whether memory and file stay flat under it.
 //!
-//! A thousand workers with a state, 1,024 messages in flight in four lanes, every tenth with an idempotency key. Asked for
+//! A thousand workers with a state, 10,000 messages a second, up to 1,024 in flight, in four lanes, every tenth with an idempotency key. Asked for
 //! with `--soak MINUTES`. Keys are kept for a minute and ten thousand of them, so that a short soak sees them go.
 
 use crate::durable::{self, PEOPLE, recipient_of};
@@ -16,6 +16,9 @@ use worksite::prelude::*;
 pub const FLAG: &str = "--soak";
 
 const IN_FLIGHT: usize = 1_024;
+/// Messages a second. Always the same: how many keys are in the file follows from the rate, and would follow what else the
+/// machine does.
+const RATE: f64 = 10_000.0;
 const SAMPLE: Duration = Duration::from_secs(10);
 const KEYS: Keep = Keep { age: Duration::from_secs(60), rows: 10_000 };
 
@@ -69,6 +72,10 @@ async fn soak(site: &Worksite, folder: &Path, time: Duration) -> Vec<Sample> {
             samples.push(sample);
         }
         if at < time {
+            while settled as f64 > RATE * start.elapsed().as_secs_f64() {
+                #[expect(clippy::disallowed_methods, reason = "this is the room that measures")]
+                std::thread::sleep(Duration::from_millis(1));
+            }
             asked.push(ask(settled + IN_FLIGHT));
         }
     }
