@@ -60,8 +60,8 @@ pub async fn drive(open: &mut Open, planning: &Planning, arguments: &Arguments) 
     let office = &mut open.office;
     let mut view = view(arguments)?;
     let pace = arguments.speed.map_or(Pace::default(), Pace::times_real);
-    let mut driver =
-        Driver { pace, began: now(), first: office.tick(), wish: None, active: 0, times: Times::default() };
+    let (began, first) = (now(), office.tick());
+    let mut driver = Driver { pace, began, since: (began, first), wish: None, active: 0, times: Times::default() };
     let end = loop {
         let watch =
             |office: &Office, progress: &Progress| driver.watch(office, progress, &mut view, planning, arguments);
@@ -80,7 +80,7 @@ pub async fn drive(open: &mut Open, planning: &Planning, arguments: &Arguments) 
     }
     let mut times = driver.times;
     times.total = driver.began.elapsed();
-    Ok(Driven { end, ticks: office.tick() - driver.first, active: driver.active, times })
+    Ok(Driven { end, ticks: office.tick() - first, active: driver.active, times })
 }
 
 fn view(arguments: &Arguments) -> Result<View, Box<dyn Error>> {
@@ -107,7 +107,8 @@ fn happening(thing: Thing, office: &Office) -> Input {
 struct Driver {
     pace: Pace,
     began: Instant,
-    first: u64,
+    /// Since when the present speed is kept, and from which tick on.
+    since: (Instant, u64),
     wish: Option<Wish>,
     active: u64,
     times: Times,
@@ -129,7 +130,7 @@ impl Driver {
         if arguments.tell && writeln!(std::io::stdout(), "tick {}", progress.tick).is_err() {
             return false;
         }
-        let passed = progress.tick + 1 - self.first;
+        let passed = progress.tick + 1 - self.since.1;
         let before = now();
         match view {
             View::Nothing => {}
@@ -138,19 +139,21 @@ impl Driver {
                 bar.set_message(office.almanac().clock(progress.tick));
             }
             View::Screen(screen) => {
-                let reached = Pace::reached(passed, self.began.elapsed());
+                let reached = Pace::reached(passed, self.since.0.elapsed());
                 screen.note(office, progress);
                 let shown = screen.show(office, progress, planning, (self.pace, reached), &self.times, arguments.step);
                 self.wish = shown.unwrap_or(Some(Wish::Quit));
                 if let Some(factor) = screen.take_speed() {
                     // The clock of the pace begins again, or a change would make up for the past.
                     let pace = factor.map_or(Pace::default(), Pace::times_real);
-                    (self.pace, self.began, self.first) = (pace, now(), progress.tick + 1);
+                    (self.pace, self.since) = (pace, (now(), progress.tick + 1));
                 }
             }
         }
-        self.times.drawing += before.elapsed();
-        self.wait(passed, arguments, view);
+        let waited = if let View::Screen(screen) = view { screen.take_waited() } else { Duration::ZERO };
+        self.times.waiting += waited;
+        self.times.drawing += before.elapsed().saturating_sub(waited);
+        self.wait(progress.tick + 1 - self.since.1, arguments, view);
         self.wish.is_none()
     }
 
@@ -159,7 +162,7 @@ impl Driver {
         if arguments.step && !matches!(view, View::Screen(_)) {
             let _end_of_input = std::io::stdin().read_line(&mut String::new());
         }
-        std::thread::park_timeout(self.pace.wait(passed, self.began.elapsed()));
+        std::thread::park_timeout(self.pace.wait(passed, self.since.0.elapsed()));
         self.times.waiting += before.elapsed();
     }
 }

@@ -126,7 +126,7 @@ async fn finish(
     let verified = open.office.verify().await?;
     let fork = fork_check(report).await?;
     open.site.shutdown().await;
-    let mut checks = report.check(&verified, fork);
+    let mut checks = report.check(arguments.ticks, &verified, fork);
     let digest = report.transcript.digest();
     if arguments.replay.is_some() {
         checks.equal("planners asked beside the recording", 0, report.calls);

@@ -27,6 +27,8 @@ pub struct Screen {
     feed: VecDeque<String>,
     drawn: Option<Instant>,
     is_paused: bool,
+    /// How long it has been paused since it was last asked.
+    waited: Duration,
     factor: Option<f64>,
     changed: bool,
 }
@@ -43,7 +45,15 @@ struct Picture<'a> {
 impl Screen {
     pub fn open() -> io::Result<Self> {
         let terminal = ratatui::try_init()?;
-        Ok(Self { terminal, feed: VecDeque::new(), drawn: None, is_paused: false, factor: None, changed: false })
+        Ok(Self {
+            terminal,
+            feed: VecDeque::new(),
+            drawn: None,
+            is_paused: false,
+            waited: Duration::ZERO,
+            factor: None,
+            changed: false,
+        })
     }
 
     pub fn close(self) {
@@ -53,6 +63,11 @@ impl Screen {
     /// The speed who watches has chosen since it was last asked; nothing in it is as fast as it goes.
     pub fn take_speed(&mut self) -> Option<Option<f64>> {
         std::mem::take(&mut self.changed).then_some(self.factor)
+    }
+
+    /// How long it was paused since this was last asked.
+    pub fn take_waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited)
     }
 
     /// Writes down what a tick brought.
@@ -92,7 +107,10 @@ impl Screen {
         }
         loop {
             let patience = if self.is_paused { Duration::from_millis(200) } else { Duration::ZERO };
-            if !event::poll(patience)? {
+            let before = now();
+            let is_silent = !event::poll(patience)?;
+            self.waited += before.elapsed();
+            if is_silent {
                 if self.is_paused {
                     continue;
                 }
@@ -141,7 +159,7 @@ fn draw(frame: &mut Frame, picture: &Picture, feed: &VecDeque<String>, is_paused
     let lines = usize::from(left.height.saturating_sub(2));
     let shown: Vec<_> =
         feed.iter().skip(feed.len().saturating_sub(lines)).map(|line| Line::from(line.as_str())).collect();
-    frame.render_widget(List::new(shown).block(Block::bordered().title("what is said")), left);
+    frame.render_widget(List::new(shown).block(Block::bordered().title("what is written")), left);
     frame.render_widget(List::new(inboxes(picture)).block(Block::bordered().title("unread")), right);
     frame.render_widget(cost(picture), meter);
     frame.render_widget("space pause · s step · + - speed · b blocker · m meeting · q end".dark_gray(), keys);

@@ -3,6 +3,26 @@
 //! [`Office`] runs a [`Charter`] tick by tick. What enters ([`Input`], and answers of a [`Planner`]) is kept as rows of a
 //! [`Transcript`], in the commits that hold its consequences; so a run can be killed at any moment, replayed, forked at a tick
 //! and verified, and the seed alone decides what its digest is.
+//!
+//! ```
+//! use worksite_runtime::{ManualClock, Runtime};
+//! use worksite_simulation::office::*;
+//! use worksite_simulation::{MemoryDisk, MemoryStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), OfficeError> {
+//! let clock = ManualClock::default();
+//! let house = Runtime::builder().routine(LedgerRoutine).routine(DeskRoutine).routine(ChronicleRoutine);
+//! let house = house.clock(clock.clock()).retention(retention());
+//! let runtime = house.start(Box::new(MemoryStore::open(&MemoryDisk::default()))).await?;
+//! let charter = Charter::new(7, vec![Colleague::new(1, "Ada"), Colleague::new(2, "Bob")]);
+//! let mut office = Office::open(runtime, clock, charter).await?;
+//! office.enter(Input::Inject(Happening::new(HappeningKind::Meeting, [1, 2], 30))).await?;
+//! office.run_to(480, &Planning::by(RulesPlanner), |_, _| true).await?;
+//! assert!(office.verify().await?.holds());
+//! # Ok(())
+//! # }
+//! ```
 
 mod calendar;
 pub use calendar::{Almanac, Calendar, Hours, TICKS_PER_DAY_MAX, parse_minute};
@@ -34,7 +54,7 @@ pub use planner::HttpPlanner;
 pub use planner::{AnswerBook, CommandPlanner, Planner, PlannerError, Recorded, RecordedPlanner, RulesPlanner};
 
 mod planning;
-pub use planning::{OnBudget, Planning};
+pub use planning::{OnBudget, PLAN_BYTES_MAX, Planning};
 
 mod chronicle;
 pub use chronicle::{AnswerRow, CHRONICLE, ChronicleRoutine, DailyReport, InputRow, OfficeEntry, Transcript};

@@ -199,6 +199,29 @@ async fn a_child_that_is_slow_wrong_or_dead_is_started_again_and_then_replaced()
     assert!(transcript(&office).await.answers().all(|row| row.fallback.is_some()));
 }
 
+/// What a planner says is bounded, and nobody is paid for planning.
+#[tokio::test]
+async fn an_answer_without_end_or_below_price_is_not_believed() {
+    struct Odd(Answer);
+    impl Planner for Odd {
+        fn name(&self) -> &str {
+            "odd"
+        }
+        fn plan(&self, _: &Question, _: Duration) -> Result<Answer, PlannerError> {
+            Ok(self.0.clone())
+        }
+    }
+    let endless = Answer::free("Chat now with everyone: and\n".repeat(10_000));
+    let mut office = fresh().await;
+    office.run_to(1, &Planning::by(Odd(endless)), |_, _| true).await.unwrap();
+    let rows = transcript(&office).await;
+    assert!(rows.answers().all(|row| row.fallback.as_deref().is_some_and(|why| why.contains("bytes"))));
+    let generous = Answer { cost_micros: -5, ..Answer::free("") };
+    let mut office = fresh().await;
+    office.run_to(1, &Planning::by(Odd(generous)), |_, _| true).await.unwrap();
+    assert_eq!(office.spent_micros(), 0);
+}
+
 /// A server of our own on this machine, for a few requests.
 struct Server {
     url: String,
@@ -289,10 +312,12 @@ async fn a_server_plans_and_its_tokens_are_paid_for() {
 async fn a_server_that_is_silent_absent_or_talks_nonsense_is_replaced() {
     let absent = "http://127.0.0.1:1/v1/chat/completions".to_string();
     let (silent, nonsense) = (Server::start(""), Server::start("<html>"));
-    for (url, why) in [(&silent.url, "no answer within"), (&nonsense.url, "cannot be read"), (&absent, "failed")] {
+    for (url, why, time_ms_max) in
+        [(&silent.url, "no answer within", 200), (&nonsense.url, "cannot be read", 30_000), (&absent, "failed", 30_000)]
+    {
         let mut office = fresh().await;
         let planning =
-            Planning { time_ms_max: 200, calls_max: 1, attempts_max: 1, ..Planning::by(HttpPlanner::new(url, "m")) };
+            Planning { time_ms_max, calls_max: 1, attempts_max: 1, ..Planning::by(HttpPlanner::new(url, "m")) };
         office.run_to(1, &planning, |_, _| true).await.unwrap();
         for row in transcript(&office).await.answers() {
             assert!(row.fallback.as_deref().unwrap_or_default().contains(why), "{row:?}");

@@ -108,7 +108,7 @@ impl Planning {
 
     /// Asks at once, of a planner that waits for nothing.
     pub(crate) fn ask(&self, question: &Question, hash: String) -> Result<Recorded, PlannerError> {
-        let answer = self.planner.plan(question, Duration::from_millis(self.time_ms_max))?;
+        let answer = believe(self.planner.plan(question, Duration::from_millis(self.time_ms_max))?)?;
         Ok(Recorded { hash, planner: self.planner.name().into(), answer, attempts: 1, fallback: None, took_ms: 0 })
     }
 
@@ -160,11 +160,23 @@ impl Planning {
             let _too_late = answered.send(planner.plan(&question, time));
         });
         match answer.recv_timeout(time + GRACE) {
-            Ok(answer) => answer,
+            Ok(answer) => answer.and_then(believe),
             Err(RecvTimeoutError::Timeout) => Err(PlannerError::TooLong { ms: self.time_ms_max }),
             Err(RecvTimeoutError::Disconnected) => Err(PlannerError::Failed("the planner panicked".into())),
         }
     }
+}
+
+/// Bytes of a plan: a message has to hold it, and a person could not read more.
+pub const PLAN_BYTES_MAX: usize = 64 * 1024;
+
+/// What can be believed of an answer: it is no longer than a plan, and nobody is paid for planning.
+fn believe(answer: Answer) -> Result<Answer, PlannerError> {
+    if answer.plan.len() > PLAN_BYTES_MAX {
+        let problem = format!("it has {} bytes, and a plan has at most {PLAN_BYTES_MAX}", answer.plan.len());
+        return Err(PlannerError::Unreadable(problem));
+    }
+    Ok(Answer { cost_micros: answer.cost_micros.max(0), ..answer })
 }
 
 impl std::fmt::Debug for Planning {

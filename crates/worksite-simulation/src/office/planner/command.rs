@@ -5,11 +5,14 @@ use super::{Planner, PlannerError};
 use crate::office::{Answer, Question};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// Bytes of a line that are read; a child that writes longer ones speaks nonsense.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A question as the child reads it.
 #[derive(Serialize)]
@@ -119,8 +122,15 @@ impl CommandPlanner {
 
 /// Hands answers to who waits for them; at the end of the output whoever still waits is told so.
 fn listen(output: ChildStdout, waiting: &Waiting) {
-    for line in BufReader::new(output).lines() {
-        let Ok(line) = line else { break };
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match output.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        let line = String::from_utf8_lossy(&line);
         // Whatever else it prints is talk.
         if !line.trim_start().starts_with('{') {
             continue;
