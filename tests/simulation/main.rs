@@ -4,6 +4,7 @@
 //! simulation soak -- --ignored --nocapture` plays thousands.
 
 mod ahead;
+mod flows;
 mod operations;
 mod planted;
 mod power;
