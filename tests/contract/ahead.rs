@@ -1,6 +1,9 @@
 //! Ahead of the disk: a pure routine takes mail while that is written, and nobody can tell but by the time it takes.
 
 use crate::site::{Circular, Meter, Note, Notes, Plot, note, people, until};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use worksite::model::{Change, Store, StoreError, Verdict};
@@ -387,7 +390,7 @@ async fn storm<M: Future<Output = ()>>(scene: Scene, meddle: impl Fn(Runtime, u6
 }
 
 fn restless(builder: Builder) -> Builder {
-    let limits = Limits { worker_idle_ms_max: 2, restart_window_ms: 20, ..Limits::default() };
+    let limits = Limits { worker_idle_ms_max: 2, restart_window_ms: 20, commit_changes_max: 7, ..Limits::default() };
     builder.limits(limits)
 }
 
@@ -423,4 +426,182 @@ async fn people_who_leave_and_return_find_what_went_ahead() {
         let (_left, _joined) = tokio::join!(house.leave(3, Departure::Keep), house.join(Person::new(3, "barbara")));
     })
     .await;
+}
+
+/// A life of the process that is killed: sends and asks without end and reports each answer, until somebody ends it.
+///
+/// It is a test so that the test binary can start itself; alone it does nothing.
+#[test]
+fn a_life_ahead_to_be_ended() {
+    let (Ok(path), Ok(life)) = (std::env::var("WORKSITE_AHEAD_PATH"), std::env::var("WORKSITE_AHEAD_LIFE")) else {
+        return;
+    };
+    worksite::block_on(async {
+        let site = pure(std::path::Path::new(&path)).await;
+        site.sync(people()).await.unwrap();
+        let (mut sent, mut asked) = (std::collections::VecDeque::new(), std::collections::VecDeque::new());
+        for index in 0.. {
+            let (to, text) = (1 + index % 3, format!("{life}:{index}"));
+            match index % 4 {
+                0 => drop(site.send(Draft::to(to, &Circular { route: vec![1, 2, 3] }).unwrap())),
+                1 => sent.push_back(site.send(note(to, &text))),
+                2 => asked.push_back(site.ask::<String>(note(to, &text))),
+                _ => asked.push_back(site.ask::<String>(note(to, &text).key(text.clone()))),
+            }
+            if sent.len() == 8
+                && let Some(receipt) = sent.pop_front()
+            {
+                println!("sent {}", receipt.await.unwrap().id);
+            }
+            if asked.len() == 8
+                && let Some(reply) = asked.pop_front()
+            {
+                println!("done {}", reply.await.unwrap());
+            }
+        }
+    });
+}
+
+async fn pure(path: &std::path::Path) -> Worksite {
+    Worksite::builder().routine(Ledger(Meter::default())).routine(Relay).open(path).await.unwrap()
+}
+
+/// Starts a life, and kills it after so many answers; gives the ids that were accepted and the texts that were dealt with.
+fn live_and_die(path: &std::path::Path, life: u64, answers: usize) -> (Vec<i64>, Vec<String>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ahead::a_life_ahead_to_be_ended", "--nocapture", "--test-threads=1"])
+        .env("WORKSITE_AHEAD_PATH", path)
+        .env("WORKSITE_AHEAD_LIFE", life.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut sent, mut done) = (Vec::new(), Vec::new());
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if let Some((_, id)) = line.split_once("sent ") {
+            sent.push(id.parse().unwrap());
+        } else if let Some((_, text)) = line.split_once("done ") {
+            done.push(text.to_string());
+        }
+        // SIGKILL on Unix: no destructor, no flush, no goodbye.
+        if sent.len() + done.len() >= answers {
+            child.kill().unwrap();
+            break;
+        }
+    }
+    child.wait().unwrap();
+    (sent, done)
+}
+
+#[test]
+fn a_process_that_ran_ahead_and_was_killed_keeps_what_it_said_and_does_nothing_twice() {
+    let plot = Plot::new();
+    let (mut sent, mut done) = (Vec::new(), Vec::new());
+    for life in 0..12 {
+        let moment = worksite::model::chance(20_261_122, &[life as i64]) % 400;
+        let (accepted, answered) = live_and_die(&plot.path(), life, moment as usize);
+        sent.extend(accepted);
+        done.extend(answered);
+    }
+    worksite::block_on(async {
+        let site = pure(&plot.path()).await;
+        site.quiesce().await.unwrap();
+        let tally = site.tally().await.unwrap();
+        assert!(tally.is_conserved());
+        assert_eq!((tally.waiting, tally.buried, tally.quarantined), (0, 0, 0));
+        let (mut ids, mut texts, mut hops) = (BTreeSet::new(), BTreeSet::new(), 0);
+        for person in people() {
+            let notes = site.state::<Notes>(person.id, "ledger").await.unwrap().unwrap_or_default().0;
+            assert!(notes.is_sorted_by_key(|(id, _)| *id), "out of order");
+            for (id, text) in notes {
+                assert!(ids.insert(id), "envelope {id} was dealt with twice");
+                assert!(texts.insert(text.clone()), "{text} was accepted twice");
+            }
+            hops += site.state::<u64>(person.id, "relay").await.unwrap().unwrap_or_default();
+        }
+        assert_eq!(ids.len() as u64 + hops, tally.settled);
+        assert_eq!(hops % 4, 0, "a circular was lost on its way");
+        assert!(sent.iter().all(|id| ids.contains(id)), "what had a receipt was lost");
+        assert!(done.iter().all(|text| texts.contains(text)), "what was answered was undone");
+        // What was answered under a key is answered the same, and nothing is done.
+        let keyed = done
+            .iter()
+            .rev()
+            .find(|text| text.rsplit(':').next().is_some_and(|index| index.parse::<u64>().unwrap() % 4 == 3));
+        if let Some(text) = keyed {
+            assert_eq!(site.ask::<String>(note(1, text).key(text.clone())).await.unwrap(), *text);
+            assert_eq!(site.tally().await.unwrap().accepted, tally.accepted);
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_house_that_closes_meanwhile_has_what_it_gave_receipts_for_and_nothing_twice() {
+    for round in 0..6_u64 {
+        let plot = Plot::new();
+        let site = pure(&plot.path()).await;
+        site.sync(people()).await.unwrap();
+        let senders = (0..4_i64).map(|sender| {
+            let site = site.clone();
+            tokio::spawn(async move {
+                let mut accepted = Vec::new();
+                for index in 0..100_000_i64 {
+                    let sent = site.send_all(vec![note(1 + index % 3, &format!("{sender}:{index}"))]);
+                    match sent.await {
+                        Ok(receipts) => accepted.push(receipts[0].id.0),
+                        Err(_closed) => break,
+                    }
+                }
+                accepted
+            })
+        });
+        let senders: Vec<_> = senders.collect();
+        nap(10 + 7 * round).await;
+        soon("shutdown", site.shutdown()).await;
+        let mut accepted = BTreeSet::new();
+        for sender in senders {
+            for id in soon("a sender", sender).await.unwrap() {
+                assert!(accepted.insert(id), "an id was given twice");
+            }
+        }
+        drop(site);
+        let site = pure(&plot.path()).await;
+        soon("quiet", site.quiesce()).await.unwrap();
+        let mut taken = BTreeSet::new();
+        for person in people() {
+            for (id, _) in site.state::<Notes>(person.id, "ledger").await.unwrap().unwrap_or_default().0 {
+                assert!(taken.insert(id), "envelope {id} was dealt with twice");
+            }
+        }
+        assert!(taken.is_superset(&accepted), "what had a receipt was lost");
+        assert_eq!(site.tally().await.unwrap().settled, taken.len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn what_is_changed_by_hand_behind_a_clearing_or_a_purge_brings_nothing_back() {
+    for purges in [false, true] {
+        let scene = Scene::new().await;
+        scene.house.ask::<String>(note(1, "secret")).await.unwrap();
+        scene.gate.shut();
+        let opened = async {
+            nap(100).await;
+            scene.gate.open();
+        };
+        let gone = async {
+            if purges {
+                let leaves = scene.house.leave(1, Departure::Purge);
+                let (left, joined) = tokio::join!(leaves, scene.house.join(Person::new(1, "ada")));
+                (left.map(drop), joined.map(drop))
+            } else {
+                (scene.house.clear_all().await, Ok(()))
+            }
+        };
+        let updates = scene.house.update_state(1, "ledger", |notes: &mut Notes| notes.0.push((0, "new".into())));
+        let (gone, _updated, ()) = tokio::join!(gone, updates, opened);
+        gone.0.unwrap();
+        gone.1.unwrap();
+        scene.house.quiesce().await.unwrap();
+        assert!(!scene.texts(1).await.contains(&"secret".to_string()), "purges: {purges}");
+    }
 }

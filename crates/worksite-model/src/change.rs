@@ -92,9 +92,15 @@ impl Change {
     /// The author, if they are not active in this roster and the change holds nothing but what their worker remembers: it
     /// may have been purged meanwhile, and must not come back.
     pub fn writes_for_nobody(&self, roster: &Roster) -> Option<PersonId> {
+        self.author.filter(|author| self.stands_on_memory() && !roster.contains(*author))
+    }
+
+    /// Whether a worker writes what it remembers, and settles nothing: then nothing else would tell that what it remembers has
+    /// been taken away.
+    pub fn stands_on_memory(&self) -> bool {
         let settles = !self.settled.is_empty() || !self.retried.is_empty() || !self.buried.is_empty();
         let remembers = !self.states.is_empty() || !self.forgotten.is_empty() || !self.jobs.is_empty();
-        self.author.filter(|author| remembers && !settles && !roster.contains(*author))
+        self.author.is_some() && remembers && !settles
     }
 
     /// Whether workers may have to go, or to rest, when it is durable: what they make of mail that comes behind it would stand

@@ -21,6 +21,8 @@ pub(crate) struct Intake {
 struct Line {
     changes: Vec<Change>,
     answers: Vec<Handed>,
+    /// What stands on a worker's memory, which a change on its way may take from it.
+    held: Vec<(Change, Answer)>,
     /// Envelopes that go to their workers while they are being written.
     ahead: Vec<Arc<Envelope>>,
     /// How many of the envelopes that went ahead with these changes have not come back with a change of their worker.
@@ -54,6 +56,17 @@ impl Line {
     }
 }
 
+/// What becomes of a change that is handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// It is written, and its drafts go to their workers then.
+    Usual,
+    /// Its drafts go to their workers while it is written.
+    Ahead,
+    /// It waits until it is known whether its author is still at its desk.
+    Held,
+}
+
 /// Who is to be told that something waits at the intake.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wake {
@@ -64,13 +77,13 @@ pub(crate) struct Wake {
 impl Intake {
     /// An intake whose first id comes after this one, and whose moments of acceptance do not go back behind this one.
     pub(crate) fn new(last: EnvelopeId, last_at: Timestamp) -> Self {
-        let (changes, answers, ahead) = (Vec::new(), Vec::new(), Vec::new());
+        let (changes, answers, held, ahead) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (before, last) = (last.0, last.0);
-        let line = Line { changes, answers, ahead, away: 0, before, last, last_at, closed: false };
+        let line = Line { changes, answers, held, ahead, away: 0, before, last, last_at, closed: false };
         Self { line: Mutex::new(line), back: Condvar::new() }
     }
 
-    /// Takes a change in, numbers its drafts, and asks `goes_ahead` whether they go to their workers at once: in the order
+    /// Takes a change in, numbers its drafts, and asks `course` whether they go to their workers at once: in the order
     /// of ids, because nobody else is let in meanwhile. Says who is to be told. Once the writer has gone the answer is
     /// dropped, which is an answer too.
     pub(crate) fn push(
@@ -78,18 +91,23 @@ impl Intake {
         mut change: Change,
         answer: Answer,
         now: Timestamp,
-        goes_ahead: impl FnOnce(&Change) -> bool,
+        course: impl FnOnce(&Change) -> Course,
     ) -> Wake {
         let mut line = self.line();
         if line.closed {
             return Wake::default();
         }
+        let course = course(&change);
+        if course == Course::Held {
+            line.held.push((change, answer));
+            return Wake::default();
+        }
+        let ahead = course == Course::Ahead;
         let mut wake = Wake { writer: line.changes.is_empty(), supervisor: false };
         line.come_back(&change);
         if line.away == 0 {
             self.back.notify_one();
         }
-        let ahead = goes_ahead(&change);
         if !change.drafts.is_empty() {
             // Moments of acceptance never go back: the order of ids is theirs.
             line.last_at = line.last_at.max(now);
@@ -113,6 +131,11 @@ impl Intake {
     /// Takes the envelopes that go to their workers while they are being written, in order of ids.
     pub(crate) fn take_ahead(&self) -> Vec<Arc<Envelope>> {
         std::mem::take(&mut self.line().ahead)
+    }
+
+    /// Takes what was held, in order.
+    pub(crate) fn take_held(&self) -> Vec<(Change, Answer)> {
+        std::mem::take(&mut self.line().held)
     }
 
     /// Takes all that waits, in order.
@@ -139,7 +162,7 @@ impl Intake {
     /// Takes nothing in any more; what waits is dropped.
     pub(crate) fn close(&self) {
         self.line().closed = true;
-        drop((self.take(), self.take_ahead()));
+        drop((self.take(), self.take_held(), self.take_ahead()));
     }
 
     // A panic elsewhere leaves the line whole: pushing and taking are the only writes.

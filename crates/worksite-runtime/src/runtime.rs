@@ -52,8 +52,8 @@ pub(crate) struct House {
 impl House {
     /// Hands a change to the writer; the answer says who hears of it, and how.
     pub(crate) fn propose(&self, change: Change, answer: Answer) {
-        let goes_ahead = |change: &Change| self.directory.go_ahead(change, &self.registry);
-        let wake = self.intake.push(change, answer, self.clock.now(), goes_ahead);
+        let course = |change: &Change| self.directory.course(change, &self.registry);
+        let wake = self.intake.push(change, answer, self.clock.now(), course);
         // The supervisor first: what its workers propose at once comes into the same group.
         if wake.supervisor
             && let Some(supervisor) = self.supervisor.get().and_then(WeakAddr::upgrade)
@@ -62,6 +62,21 @@ impl House {
         }
         if wake.writer {
             self.persistence.do_send(Flush);
+        }
+    }
+
+    /// Hands on what was held, if it is known by now who is still at their desk; what others remember is forgotten with them.
+    pub(crate) fn propose_held(&self) {
+        if !self.directory.is_calm() {
+            return;
+        }
+        for (change, answer) in self.intake.take_held() {
+            match (change.author, &answer) {
+                (Some(author), Answer::Worker { generation, .. }) if !self.directory.is_seated(author, *generation) => {
+                    self.directory.release_drafts(&change.drafts);
+                }
+                _ => self.propose(change, answer),
+            }
         }
     }
 }

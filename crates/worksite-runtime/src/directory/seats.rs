@@ -1,6 +1,7 @@
 //! Where workers sit while they are awake: seated, told, and cleared.
 
 use super::{Desk, Directory, addressable};
+use crate::intake::Course;
 use crate::parcel::DeliverVolatile;
 use crate::status::{Status, Tenure};
 use crate::worker::{Deliver, Worker};
@@ -110,15 +111,18 @@ impl Directory {
     /// Whether these drafts go to their workers while they are being written: all of them, or none, and then they are counted
     /// as on their way. Only to a worker awake, for a pure routine, and past nobody who is on the way already: mail is
     /// admitted in order of ids. And past no change that may take workers from their desks, or lets them rest.
-    pub(crate) fn go_ahead(&self, change: &Change, registry: &Registry) -> bool {
+    pub(crate) fn course(&self, change: &Change, registry: &Registry) -> Course {
         if change.unseats() {
             self.upheavals.fetch_add(1, Ordering::AcqRel);
         }
-        let drafts = &change.drafts;
-        if drafts.is_empty() {
-            return false;
+        let (drafts, is_calm) = (&change.drafts, self.is_calm());
+        if !is_calm && change.stands_on_memory() {
+            return Course::Held;
         }
-        let (desks, is_calm) = (self.read(), self.upheavals.load(Ordering::Acquire) == 0);
+        if drafts.is_empty() {
+            return Course::Usual;
+        }
+        let desks = self.read();
         let sweep = self.sweeps.load(Ordering::Relaxed);
         let ready = |draft: &Draft| {
             let desk = desks.get(&draft.to).filter(|desk| desk.is_ready())?;
@@ -135,12 +139,17 @@ impl Directory {
             Some(())
         };
         if is_calm && drafts.iter().all(|draft| ready(draft).is_some()) {
-            return true;
+            return Course::Ahead;
         }
         for desk in drafts.iter().filter_map(|draft| desks.get(&draft.to)) {
             desk.corridor.fetch_add(1, Ordering::AcqRel);
         }
-        false
+        Course::Usual
+    }
+
+    /// Whether no change is on its way that may take workers from their desks, or lets them rest.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.upheavals.load(Ordering::Acquire) == 0
     }
 
     /// A change that may take workers from their desks has been acted on, or has failed.

@@ -78,6 +78,7 @@ impl Handler<Report> for Supervisor {
                 }
             }
         }
+        self.house.propose_held();
         for (asker, fate) in self.replies.drain(..) {
             let _gone = asker.send(Ok(fate));
         }
