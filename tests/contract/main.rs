@@ -21,6 +21,8 @@ mod overflow;
 mod places;
 mod restart;
 mod roster;
+mod run_recovery;
+mod run_rules;
 mod runs;
 mod schedule;
 mod seed_000;

@@ -439,9 +439,14 @@ impl Dispatcher {
         }
         if claim.polls {
             let _known = self.board.hear(&claim.runner, now);
-            if let Some(commands) = self.commands(&claim, now) {
-                let _gone = claim.reply.send(Ok(commands));
+            let stops = self.stops(&claim);
+            if !stops.is_empty() {
+                let _gone = claim.reply.send(Ok(stops));
                 return;
+            }
+            if self.board.standby(&claim.runner, now) == Some(Standby::Leaving) {
+                let writes = self.board.deregister(&claim.runner, now);
+                return self.propose_or_answer(writes, vec![RunnerCommand::Leave], claim.reply);
             }
         }
         if let Err(rejection) = self.board.may_claim(&claim.runner, now) {
@@ -476,24 +481,13 @@ impl Dispatcher {
         self.propose(writes, then);
     }
 
-    /// What a runner is told before it gets anything to do.
-    fn commands(&mut self, claim: &Claim, now: Timestamp) -> Option<Vec<RunnerCommand>> {
+    /// The runs a runner is to stop and has not been told of: before it gets anything to do.
+    fn stops(&mut self, claim: &Claim) -> Vec<RunnerCommand> {
         let stopping = self.board.held_by(&claim.runner).filter(|run| run.status == RunStatus::Stopping);
         let untold = stopping.filter(|run| !self.told.contains(&(claim.runner.clone(), run.id)));
-        let mut commands: Vec<_> = untold.cloned().map(RunnerCommand::Stop).collect();
-        for command in &commands {
-            if let RunnerCommand::Stop(run) = command {
-                self.told.insert((claim.runner.clone(), run.id));
-            }
-        }
-        if commands.is_empty() && self.board.standby(&claim.runner, now) == Some(Standby::Leaving) {
-            commands.push(RunnerCommand::Leave);
-            let writes = self.board.deregister(&claim.runner, now);
-            if !writes.is_empty() {
-                self.propose(writes, Box::new(|_| None));
-            }
-        }
-        (!commands.is_empty()).then_some(commands)
+        let untold: Vec<_> = untold.cloned().collect();
+        self.told.extend(untold.iter().map(|run| (claim.runner.clone(), run.id)));
+        untold.into_iter().map(RunnerCommand::Stop).collect()
     }
 
     fn wait_for_work(&mut self, claim: Claim, ctx: &mut Context<Self>) {
@@ -540,9 +534,6 @@ impl Dispatcher {
     }
 
     fn tick(&mut self, reply: Option<Reply<Vec<Arc<Run>>>>, now: Timestamp) {
-        for writes in self.board.fire(now) {
-            self.propose(writes, Box::new(|_| None));
-        }
         let mut writes = self.board.fail_timed_out(now);
         writes.extend(self.board.reclaim(now));
         self.board.look_at_the_clock(now);
@@ -553,13 +544,19 @@ impl Dispatcher {
         for (_, claim) in over {
             let _gone = claim.reply.send(Ok(Vec::new()));
         }
-        match reply {
-            Some(reply) => {
-                let runs = writes.iter().filter_map(RunWrite::run).cloned().collect();
-                self.propose_or_answer(writes, runs, reply);
-            }
-            None if writes.is_empty() => {}
-            None => self.propose(writes, Box::new(|_| None)),
+        let mut runs: Vec<_> = writes.iter().filter_map(RunWrite::run).cloned().collect();
+        let mut changes: Vec<_> = self.board.fire(now);
+        runs.extend(changes.iter().flatten().filter_map(RunWrite::run).cloned());
+        changes.extend(Some(writes).filter(|writes| !writes.is_empty()));
+        // Verdicts come in order: with the last one all are known.
+        let last = changes.pop();
+        for writes in changes {
+            self.propose(writes, Box::new(|_| None));
+        }
+        match (last, reply) {
+            (Some(writes), None) => self.propose(writes, Box::new(|_| None)),
+            (last, Some(reply)) => self.propose_or_answer(last.unwrap_or_default(), runs, reply),
+            (None, None) => {}
         }
     }
 
