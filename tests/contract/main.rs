@@ -23,6 +23,7 @@ mod restart;
 mod roster;
 mod run_recovery;
 mod run_rules;
+mod runners;
 mod runs;
 mod schedule;
 mod seed_000;

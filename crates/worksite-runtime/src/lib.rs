@@ -53,7 +53,7 @@ mod flows;
 pub use flows::{FLOW_WORKERS_FROM, FlowError, FlowSettings, FlowWorker, Flows, JobHandle, Posting};
 
 mod runs;
-pub use runs::{RUN_DEMANDS_TIME, RunError, RunMetrics, RunQueue, RunnerCommand};
+pub use runs::{CommandRunner, PersonRunner, RUN_DEMANDS_TIME, RunError, RunMetrics, RunQueue, RunnerCommand};
 
 mod update;
 

@@ -8,6 +8,12 @@ mod dispatcher;
 pub use dispatcher::RunMetrics;
 pub(crate) use dispatcher::{CloseRuns, Dispatcher};
 
+mod process;
+pub use process::CommandRunner;
+
+mod person;
+pub use person::PersonRunner;
+
 mod opening;
 
 mod error;
@@ -369,6 +375,18 @@ impl RunQueue {
     pub fn deregister(&self, runner: &RunnerId) -> impl Future<Output = Asked<Vec<Arc<Run>>>> + Send + 'static {
         let runner = runner.clone();
         self.ask(|reply| Command::Deregister { runner, reply })
+    }
+
+    /// Has a program of this machine work off runs, as a process of its own; see [`CommandRunner`]. It is started again when
+    /// it dies, and ends with the house, or when it is dismissed.
+    pub fn employ_command(&self, runner: CommandRunner) {
+        self.dispatcher.do_send(process::EmployCommand(runner));
+    }
+
+    /// Has a worker of this house work off runs: each comes as a message to its person, whose routine's reply is the
+    /// result; see [`PersonRunner`].
+    pub fn employ_person(&self, runner: PersonRunner) {
+        self.dispatcher.do_send(person::EmployPerson { runner, runtime: self.runtime.downgrade() });
     }
 
     /// Tells a runner to go, when it next polls; from now on it gets nothing.

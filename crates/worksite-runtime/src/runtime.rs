@@ -111,6 +111,11 @@ pub(crate) struct Thread {
 }
 
 impl Runtime {
+    /// Itself, without keeping the house open.
+    pub(crate) fn downgrade(&self) -> std::sync::Weak<Handle> {
+        Arc::downgrade(&self.0)
+    }
+
     /// Describes a house to be started.
     pub fn builder() -> Builder {
         Builder::default()

@@ -294,6 +294,8 @@ impl RunBoard {
             self.leave_line(run);
         } else {
             self.counts.held -= 1;
+            // Its runner has a slot free.
+            self.index.is_fresh = true;
             self.index.release(run.draft.limit.as_deref());
             if let Some(moment) = run.lease_until {
                 self.leases.remove(&(moment, id));

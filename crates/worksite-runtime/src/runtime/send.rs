@@ -104,14 +104,22 @@ impl Runtime {
     /// # Errors
     /// [`AskError`].
     pub fn ask<R: Durable>(&self, draft: Draft) -> impl Future<Output = Result<R, AskError>> + Send + 'static {
+        let asked = self.ask_payload(draft);
+        async move { Ok(asked.await?.ok_or(AskError::NoReply)?.decode()?) }
+    }
+
+    /// [`Runtime::ask`] for a reply as it is stored, if there is one.
+    pub(crate) fn ask_payload(
+        &self,
+        draft: Draft,
+    ) -> impl Future<Output = Result<Option<worksite_model::Payload>, AskError>> + Send + 'static {
         let (replied, reply) = oneshot::channel();
         let handed = self.hand_over(vec![draft], Answer::Asker(replied));
         async move {
             handed?;
             let fate = reply.await.map_err(|_closed| AskError::Stopped)?;
             match fate.map_err(|refused| *refused)? {
-                Fate::Settled(Some(reply)) => Ok(reply.decode()?),
-                Fate::Settled(None) => Err(AskError::NoReply),
+                Fate::Settled(reply) => Ok(reply),
                 Fate::Buried(reason) => Err(AskError::Buried(reason)),
                 Fate::Removed => Err(AskError::Removed),
                 Fate::Waiting => Err(AskError::Stopped),

@@ -1,0 +1,110 @@
+//! Person runners own the way from a run to a worker of this house and back: a run is a message to its person, under the
+//! run's own key, so that a run that is given out again after a crash is not done twice: its reply is known.
+
+use super::command::{Command, RunnerCommand};
+use super::dispatcher::{Dispatcher, Do, Look};
+use super::process::{ask, poll};
+use crate::Runtime;
+use crate::runtime::Handle;
+use actix::prelude::*;
+use std::sync::{Arc, Weak};
+use tokio::sync::oneshot;
+use worksite_model::{Draft, Payload, PersonId, Run, RunReport, RunnerInfo};
+
+/// A worker of this house as a runner: its person's routine is sent each run's payload as a message, under the run's id as
+/// its idempotency key. The reply is the run's result; a message that is buried fails the run with the reason.
+#[derive(Debug, Clone)]
+pub struct PersonRunner {
+    /// Who it is, what it has to offer, and how many runs it holds at once.
+    pub runner: RunnerInfo,
+    /// Whose worker.
+    pub person: PersonId,
+}
+
+impl PersonRunner {
+    /// The worker of this person.
+    pub fn new(person: impl Into<PersonId>, capabilities: worksite_model::Capabilities) -> Self {
+        let person = person.into();
+        Self { runner: RunnerInfo::new(format!("person {person}"), capabilities), person }
+    }
+
+    /// Holds so many runs at once, at most.
+    #[must_use]
+    pub fn slots(mut self, slots: u32) -> Self {
+        self.runner = self.runner.slots(slots);
+        self
+    }
+}
+
+/// Has a worker of this house work off runs.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct EmployPerson {
+    pub(crate) runner: PersonRunner,
+    pub(crate) runtime: Weak<Handle>,
+}
+
+impl Handler<EmployPerson> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, EmployPerson { runner, runtime }: EmployPerson, ctx: &mut Self::Context) {
+        actix::spawn(employ(ctx.address(), runner, runtime));
+    }
+}
+
+async fn employ(dispatcher: Addr<Dispatcher>, employed: PersonRunner, runtime: Weak<Handle>) {
+    let info = employed.runner.clone();
+    let register = Look(Box::new(move |board, now| board.register(info, now)));
+    if dispatcher.send(register).await.is_err() {
+        return;
+    }
+    // A poll that fails says that the house closes.
+    while let Ok(commands) = poll(&dispatcher, &employed.runner).await {
+        for command in commands {
+            match command {
+                RunnerCommand::Run(run) => {
+                    let Some(runtime) = runtime.upgrade().map(Runtime) else { return };
+                    actix::spawn(perform(dispatcher.clone(), runtime, employed.person, run));
+                }
+                // A turn is not broken off: what it has done by then counts.
+                RunnerCommand::Stop(_) => {}
+                RunnerCommand::Leave => return,
+            }
+        }
+    }
+}
+
+async fn perform(dispatcher: Addr<Dispatcher>, runtime: Runtime, person: PersonId, run: Arc<Run>) {
+    say(&dispatcher, &run, RunReport::Started);
+    let payload = run.draft.payload.clone().or_else(|| Payload::encode(&()).ok());
+    let asked = payload.map(|payload| runtime.ask_payload(Draft::of(person, payload).key(run.id.to_string())));
+    // The house stays open no longer than its handles: the message is on the disk by now.
+    drop(runtime);
+    let Some(asked) = asked else { return };
+    let report = match beating(&dispatcher, &run, asked).await {
+        Ok(reply) => RunReport::Completed(reply),
+        Err(error) if error.advice() == worksite_model::Advice::RetryLater => RunReport::GivenBack,
+        Err(crate::AskError::Stopped) => return,
+        Err(error) => RunReport::Failed(error.to_string()),
+    };
+    let _told = ask(&dispatcher, |reply| Command::Report { id: run.id, fence: run.fence, report, reply }).await;
+}
+
+/// Waits for an answer, and says meanwhile that it is still waited for: the worker is one of this house.
+async fn beating<T>(dispatcher: &Addr<Dispatcher>, run: &Run, answer: impl Future<Output = T>) -> T {
+    let mut answer = Box::pin(answer);
+    loop {
+        match tokio::time::timeout(BEAT, &mut answer).await {
+            Ok(answer) => return answer,
+            Err(_elapsed) => say(dispatcher, run, RunReport::Alive),
+        }
+    }
+}
+
+/// How often it is said that a worker is still at it.
+const BEAT: std::time::Duration = std::time::Duration::from_secs(10);
+
+fn say(dispatcher: &Addr<Dispatcher>, run: &Run, report: RunReport) {
+    let (reply, _unheard) = oneshot::channel();
+    dispatcher.do_send(Do(Command::Report { id: run.id, fence: run.fence, report, reply }));
+}
