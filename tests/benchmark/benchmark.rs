@@ -22,6 +22,7 @@ mod peers;
 mod ractor;
 mod recovery;
 mod roster;
+mod runs;
 mod soak;
 mod table;
 mod ticks;
@@ -85,6 +86,12 @@ const LINES: &[(&str, Measure)] = &[
     ("memory-idle-worker", |effort| memory::line(effort).into()),
     ("memory-cold-envelope", |effort| memory_at_rest::envelopes(effort).into()),
     ("memory-passivated-person", |effort| memory_at_rest::people(effort).into()),
+    ("runs-add", |effort| runs::adds(effort).into()),
+    ("runs-claim", |effort| runs::claims(effort).into()),
+    ("runs-claim-no-match", |effort| runs::no_match(effort).into()),
+    ("runs-search", |effort| runs::search(effort).into()),
+    ("runs-restart-100k", |effort| runs::restart(effort).into()),
+    ("runs-restart-memory", |effort| runs::restart_memory(effort).into()),
     ("instructions-send", instructions::send),
     ("instructions-settle", instructions::settle),
 ];
@@ -96,6 +103,7 @@ fn main() {
             memory::CHILD => return memory::child(what),
             memory_at_rest::CHILD => return memory_at_rest::child(what),
             instructions::CHILD => return instructions::child(what),
+            runs::CHILD => return runs::child(what),
             _ => {}
         }
     }

@@ -8,6 +8,7 @@ mod flows;
 mod operations;
 mod planted;
 mod power;
+mod runs;
 mod soak;
 mod ticks;
 mod weather;
