@@ -46,6 +46,8 @@ pub(crate) struct Dispatcher {
     timer: Option<(Timestamp, SpawnHandle)>,
     /// How long runs waited for their runners.
     waits: Histogram,
+    /// The store failed: until then nothing is tried without being asked for.
+    resting_until: Timestamp,
     closed: bool,
 }
 
@@ -78,6 +80,7 @@ impl Dispatcher {
             told: BTreeSet::new(),
             timer: None,
             waits: Histogram::default(),
+            resting_until: Timestamp::from_micros(i64::MIN),
             closed: false,
         }
     }
@@ -200,6 +203,9 @@ impl Handler<Landed> for Dispatcher {
                 }
                 Some(Err(failure)) => {
                     self.undo(&writes, &failure, ctx);
+                    if matches!(failure, CommitFailure::Store(_)) {
+                        self.rest();
+                    }
                     Err(match failure {
                         CommitFailure::Refused(Refusal::RunMoved(_)) => Setback::Moved,
                         failure => Setback::Error(failure.into()),
@@ -638,8 +644,10 @@ impl Dispatcher {
         if self.closed {
             return;
         }
-        for session in self.board.callable() {
-            self.call_back(session, ctx);
+        if self.house.clock.now() >= self.resting_until {
+            for session in self.board.callable() {
+                self.call_back(session, ctx);
+            }
         }
         if self.board.is_fresh() {
             self.serve_waiting(ctx);
@@ -649,6 +657,11 @@ impl Dispatcher {
         self.set_timer(ctx);
     }
 
+    /// The store failed: it is left alone for a moment.
+    fn rest(&mut self) {
+        self.resting_until = self.house.clock.now().after(REST_TIME);
+    }
+
     fn call_back(&mut self, session: String, ctx: &mut Context<Self>) {
         self.board.expect_callback(&session);
         let wanted = session.clone();
@@ -656,6 +669,9 @@ impl Dispatcher {
         ctx.spawn(read.into_actor(self).map(move |known, dispatcher, ctx| {
             let now = dispatcher.house.clock.now();
             dispatcher.board.expect_no_callback(&session);
+            if known.is_err() {
+                dispatcher.rest();
+            }
             if let Ok(known) = known {
                 match dispatcher.board.call_back(&session, known.as_ref(), now) {
                     Ok(writes) if !writes.is_empty() => dispatcher.propose(writes, Box::new(|_| None)),
@@ -672,7 +688,9 @@ impl Dispatcher {
             return;
         }
         let now = self.house.clock.now();
-        let next = self.board.next_moment(now).map(|moment| moment.max(now));
+        let owed = (!self.board.callable().is_empty()).then_some(now);
+        let next = self.board.next_moment(now).into_iter().chain(owed).min();
+        let next = next.map(|moment| moment.max(now).max(self.resting_until));
         // What is due already and has a write on its way is looked at again when that has landed.
         let next = next.filter(|moment| *moment > now || self.on_the_way.is_empty());
         if next == self.timer.as_ref().map(|(moment, _)| *moment) {
@@ -691,6 +709,9 @@ impl Dispatcher {
         }
     }
 }
+
+/// How long the store is left alone after it failed, before what time has brought is tried again.
+const REST_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Timers are no finer than this.
 const TICK_MIN: std::time::Duration = std::time::Duration::from_millis(1);
