@@ -55,6 +55,7 @@ fn each_example_of_the_ladder_is_as_printed() {
         "05_orders",
         "06_subscribers",
         "07_state_history",
+        "08_claims_and_leases",
         "09_dead_letters",
         "10_agents",
         "11_processor",

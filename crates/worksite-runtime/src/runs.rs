@@ -100,7 +100,7 @@ impl RunQueue {
     ///
     /// # Errors
     /// [`RunError`], with the draft given back.
-    pub fn add_run(&self, draft: RunDraft) -> impl Future<Output = Asked<Arc<Run>>> + Send + 'static {
+    pub fn add_run(&self, draft: RunDraft) -> impl Future<Output = Asked<Arc<Run>>> + Send + use<> {
         let added = self.add_runs(vec![draft]);
         async move { added.await?.into_iter().next().ok_or(RunError::Stopped) }
     }
@@ -110,7 +110,7 @@ impl RunQueue {
     ///
     /// # Errors
     /// [`RunError`], with the drafts given back.
-    pub fn add_runs(&self, drafts: Vec<RunDraft>) -> impl Future<Output = Asked<Vec<Arc<Run>>>> + Send + 'static {
+    pub fn add_runs(&self, drafts: Vec<RunDraft>) -> impl Future<Output = Asked<Vec<Arc<Run>>>> + Send + use<> {
         let added = self.ask(|reply| Command::Add { drafts, sessions: None, reply });
         async move { Ok(added.await?.into_iter().map(Added::into_run).collect()) }
     }
@@ -129,7 +129,7 @@ impl RunQueue {
     ///
     /// # Errors
     /// [`RunError`].
-    pub fn wait(&self, id: RunId) -> impl Future<Output = Asked<Arc<Run>>> + Send + 'static {
+    pub fn wait(&self, id: RunId) -> impl Future<Output = Asked<Arc<Run>>> + Send + use<> {
         self.ask(|reply| Command::Await { id, reply })
     }
 
@@ -139,7 +139,7 @@ impl RunQueue {
     ///
     /// # Errors
     /// [`RunError`].
-    pub fn claim_run(&self, runner: &RunnerInfo) -> impl Future<Output = Asked<Option<Arc<Run>>>> + Send + 'static {
+    pub fn claim_run(&self, runner: &RunnerInfo) -> impl Future<Output = Asked<Option<Arc<Run>>>> + Send + use<> {
         let claimed = self.claim(runner, 1, None, false);
         async move { Ok(runs(claimed.await?).pop()) }
     }
@@ -152,7 +152,7 @@ impl RunQueue {
         &self,
         runner: &RunnerInfo,
         most: usize,
-    ) -> impl Future<Output = Asked<Vec<Arc<Run>>>> + Send + 'static {
+    ) -> impl Future<Output = Asked<Vec<Arc<Run>>>> + Send + use<> {
         let claimed = self.claim(runner, most, None, false);
         async move { Ok(runs(claimed.await?)) }
     }
@@ -165,7 +165,7 @@ impl RunQueue {
         &self,
         runner: &RunnerInfo,
         wait: Duration,
-    ) -> impl Future<Output = Asked<Option<Arc<Run>>>> + Send + 'static {
+    ) -> impl Future<Output = Asked<Option<Arc<Run>>>> + Send + use<> {
         let claimed = self.claim(runner, 1, Some(wait), false);
         async move { Ok(runs(claimed.await?).pop()) }
     }
@@ -180,7 +180,7 @@ impl RunQueue {
         runner: &RunnerInfo,
         most: usize,
         wait: Duration,
-    ) -> impl Future<Output = Asked<Vec<RunnerCommand>>> + Send + 'static {
+    ) -> impl Future<Output = Asked<Vec<RunnerCommand>>> + Send + use<> {
         self.claim(runner, most, Some(wait), true)
     }
 
@@ -190,7 +190,7 @@ impl RunQueue {
         most: usize,
         wait: Option<Duration>,
         polls: bool,
-    ) -> impl Future<Output = Asked<Vec<RunnerCommand>>> + Send + 'static {
+    ) -> impl Future<Output = Asked<Vec<RunnerCommand>>> + Send + use<> {
         let (runner, capabilities) = (runner.id.clone(), runner.capabilities.clone());
         self.ask(|reply| Command::Claim(Claim { runner, capabilities, most, wait, until: None, polls, reply }))
     }
@@ -200,7 +200,7 @@ impl RunQueue {
     ///
     /// # Errors
     /// [`RunRejection::StaleClaim`], [`RunRejection::Illegal`], and [`RunError`].
-    pub fn report(&self, claimed: &Run, report: RunReport) -> impl Future<Output = Asked<Arc<Run>>> + Send + 'static {
+    pub fn report(&self, claimed: &Run, report: RunReport) -> impl Future<Output = Asked<Arc<Run>>> + Send + use<> {
         self.report_under(claimed.id, claimed.fence, report)
     }
 
@@ -213,7 +213,7 @@ impl RunQueue {
         id: RunId,
         fence: u32,
         report: RunReport,
-    ) -> impl Future<Output = Asked<Arc<Run>>> + Send + 'static {
+    ) -> impl Future<Output = Asked<Arc<Run>>> + Send + use<> {
         self.ask(|reply| Command::Report { id, fence, report, reply })
     }
 
@@ -243,7 +243,7 @@ impl RunQueue {
     ///
     /// # Errors
     /// [`RunError`].
-    pub fn stop_run(&self, id: RunId) -> impl Future<Output = Asked<Arc<Run>>> + Send + 'static {
+    pub fn stop_run(&self, id: RunId) -> impl Future<Output = Asked<Arc<Run>>> + Send + use<> {
         self.ask(|reply| Command::Stop { id, reply })
     }
 
@@ -268,7 +268,7 @@ impl RunQueue {
         id: RunId,
         demands: Demands,
         within: Option<Duration>,
-    ) -> impl Future<Output = Asked<Arc<Run>>> + Send + 'static {
+    ) -> impl Future<Output = Asked<Arc<Run>>> + Send + use<> {
         self.ask(|reply| Command::SetDemands { id, demands, within, reply })
     }
 
@@ -278,7 +278,7 @@ impl RunQueue {
     ///
     /// # Errors
     /// [`RunError`].
-    pub fn fail_timed_out_runs(&self) -> impl Future<Output = Asked<Vec<Arc<Run>>>> + Send + 'static {
+    pub fn fail_timed_out_runs(&self) -> impl Future<Output = Asked<Vec<Arc<Run>>>> + Send + use<> {
         self.ask(|reply| Command::Tick { reply: Some(reply) })
     }
 
@@ -363,7 +363,7 @@ impl RunQueue {
     ///
     /// # Errors
     /// [`RunRejection::UnknownRunner`], and [`RunError`].
-    pub fn heartbeat(&self, runner: &RunnerId) -> impl Future<Output = Asked<()>> + Send + 'static {
+    pub fn heartbeat(&self, runner: &RunnerId) -> impl Future<Output = Asked<()>> + Send + use<> {
         let runner = runner.clone();
         self.ask(|reply| Command::Heartbeat { runner, reply })
     }
@@ -372,7 +372,7 @@ impl RunQueue {
     ///
     /// # Errors
     /// [`RunError`].
-    pub fn deregister(&self, runner: &RunnerId) -> impl Future<Output = Asked<Vec<Arc<Run>>>> + Send + 'static {
+    pub fn deregister(&self, runner: &RunnerId) -> impl Future<Output = Asked<Vec<Arc<Run>>>> + Send + use<> {
         let runner = runner.clone();
         self.ask(|reply| Command::Deregister { runner, reply })
     }
@@ -433,7 +433,7 @@ impl RunQueue {
     ///
     /// # Errors
     /// [`RunError`].
-    pub fn set_schedule(&self, schedule: Schedule) -> impl Future<Output = Asked<Arc<Schedule>>> + Send + 'static {
+    pub fn set_schedule(&self, schedule: Schedule) -> impl Future<Output = Asked<Arc<Schedule>>> + Send + use<> {
         self.ask(|reply| Command::Schedule { schedule: Box::new(schedule), reply })
     }
 
@@ -441,8 +441,8 @@ impl RunQueue {
     ///
     /// # Errors
     /// [`RunRejection::UnknownSchedule`], and [`RunError`].
-    pub fn end_schedule(&self, name: impl Into<String>) -> impl Future<Output = Asked<()>> + Send + 'static {
-        let name = name.into();
+    pub fn end_schedule(&self, name: &str) -> impl Future<Output = Asked<()>> + Send + use<> {
+        let name = name.to_string();
         self.ask(|reply| Command::Unschedule { name, reply })
     }
 
