@@ -164,6 +164,26 @@ fn a_cut_of_mailroom_ticks_all_checks_and_its_digest_survives_chaos() {
 }
 
 #[test]
+fn a_cut_of_night_shift_ticks_all_checks_whoever_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let cut = |site: &str, more: &[&str]| {
+        let site = folder.path().join(site);
+        let mut arguments = vec!["--quiet", "--runs", "250", "--site", as_text(&site)];
+        arguments.extend(more);
+        let output = run("night_shift", &arguments);
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    let expected = cut("unbroken.db", &[]);
+    assert!(expected.lines().last().unwrap().starts_with("digest "), "{expected}");
+    let lost = cut("lost.db", &["--kill-runners"]);
+    assert_eq!(lost.lines().last(), expected.lines().last());
+    let chaos = cut("killed.db", &["--kill-runners", "--chaos", "2"]);
+    assert_eq!(chaos.lines().filter(|line| line.starts_with("killed when")).count(), 2, "{chaos}");
+    assert_eq!(chaos.lines().last(), expected.lines().last());
+}
+
+#[test]
 fn mailroom_says_what_is_wrong_with_its_arguments_and_its_data() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(run("mailroom", &["--mails", "none"]).status.code(), Some(2));
