@@ -72,7 +72,12 @@ impl Report {
         let mut waits: Vec<_> = self.runs.iter().filter_map(|run| waited(&run)).collect();
         waits.sort_unstable();
         if let Some(longest) = waits.last() {
-            println!("half waited {} s or less, the longest {} h\n", waits[waits.len() / 2], longest / 3_600);
+            // A run that gave way, or lost its runner, waits until it is claimed for the last time.
+            println!(
+                "until they were claimed for good half waited {} s or less, the longest {} h\n",
+                waits[waits.len() / 2],
+                longest / 3_600
+            );
         }
     }
 }

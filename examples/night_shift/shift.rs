@@ -72,7 +72,10 @@ struct Held {
 /// Opens the queue of a shift, new or begun.
 pub async fn open<'a>(path: &std::path::Path, jobs: &'a [Job], kills: bool) -> Result<Shift<'a>, Box<dyn Error>> {
     let clock = ManualClock::new(START);
-    let site = Worksite::builder().clock(clock.clock()).open(path).await?;
+    // Three months pass in a few minutes: what ended weeks ago is still to be counted at the end.
+    let kept = Keep { age: Duration::MAX, rows: u64::MAX };
+    let retention = Retention { runs_completed: kept, runs_failed: kept, runs_stopped: kept, ..Retention::default() };
+    let site = Worksite::builder().clock(clock.clock()).retention(retention).open(path).await?;
     let policy =
         RunPolicy { lease: LEASE, lost_after: Duration::MAX, stale_after: Duration::MAX, ..RunPolicy::default() };
     // What was at work when the process died is known by its epoch, and waits again.
