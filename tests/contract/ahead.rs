@@ -1,9 +1,9 @@
 //! Ahead of the disk: a pure routine takes mail while that is written, and nobody can tell but by the time it takes.
 
+use crate::killed;
 use crate::site::{Circular, Meter, Note, Notes, Plot, note, people, until};
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::ffi::OsStr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use worksite::model::{Change, Store, StoreError, Verdict};
@@ -468,28 +468,17 @@ async fn pure(path: &std::path::Path) -> Worksite {
 
 /// Starts a life, and kills it after so many answers; gives the ids that were accepted and the texts that were dealt with.
 fn live_and_die(path: &std::path::Path, life: u64, answers: usize) -> (Vec<i64>, Vec<String>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "ahead::a_life_ahead_to_be_ended", "--nocapture", "--test-threads=1"])
-        .env("WORKSITE_AHEAD_PATH", path)
-        .env("WORKSITE_AHEAD_LIFE", life.to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
     let (mut sent, mut done) = (Vec::new(), Vec::new());
-    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-        let line = line.unwrap();
+    let variables: [(&str, &dyn AsRef<OsStr>); 2] =
+        [("WORKSITE_AHEAD_PATH", &path), ("WORKSITE_AHEAD_LIFE", &life.to_string())];
+    killed::live_and_die("ahead::a_life_ahead_to_be_ended", &variables, |line| {
         if let Some((_, id)) = line.split_once("sent ") {
             sent.push(id.parse().unwrap());
         } else if let Some((_, text)) = line.split_once("done ") {
             done.push(text.to_string());
         }
-        // SIGKILL on Unix: no destructor, no flush, no goodbye.
-        if sent.len() + done.len() >= answers {
-            child.kill().unwrap();
-            break;
-        }
-    }
-    child.wait().unwrap();
+        sent.len() + done.len() >= answers
+    });
     (sent, done)
 }
 

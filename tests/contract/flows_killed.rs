@@ -1,11 +1,11 @@
 //! Flows outlive `kill -9`: what waits in slots, turns under way, states and jobs are as they were, and every job that was
 //! acknowledged ends once.
 
+use crate::killed;
 use crate::site::Plot;
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 use worksite::prelude::*;
 
@@ -77,25 +77,15 @@ fn a_life_of_a_flow_to_be_ended() {
 }
 
 fn live_and_die(path: &Path, life: u64, acknowledgements: usize) -> Vec<i64> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "flows_killed::a_life_of_a_flow_to_be_ended", "--nocapture", "--test-threads=1"])
-        .env("WORKSITE_FLOW_PATH", path)
-        .env("WORKSITE_FLOW_LIFE", life.to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
     let mut heard = Vec::new();
-    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-        let line = line.unwrap();
+    let variables: [(&str, &dyn AsRef<OsStr>); 2] =
+        [("WORKSITE_FLOW_PATH", &path), ("WORKSITE_FLOW_LIFE", &life.to_string())];
+    killed::live_and_die("flows_killed::a_life_of_a_flow_to_be_ended", &variables, |line| {
         if let Some(ack) = line.split_once("ack ").map(|(_, ack)| ack) {
             heard.push(ack.split_once(' ').unwrap().0.parse().unwrap());
         }
-        if heard.len() >= acknowledgements {
-            child.kill().unwrap();
-            break;
-        }
-    }
-    child.wait().unwrap();
+        heard.len() >= acknowledgements
+    });
     heard
 }
 

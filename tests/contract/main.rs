@@ -12,6 +12,7 @@ mod file;
 mod flows;
 mod flows_killed;
 mod input;
+mod killed;
 mod lanes;
 mod lifecycle;
 mod manual;

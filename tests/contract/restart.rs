@@ -1,10 +1,10 @@
 //! Restarts: a real process is killed with `kill -9` at random moments; what it acknowledged is there, once.
 
+use crate::killed;
 use crate::site::{Circular, Notes, Plot, note, people, routines};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use worksite::prelude::*;
 
 const LIVES: u64 = 20;
@@ -40,28 +40,16 @@ fn a_life_to_be_ended() {
 
 /// Starts a life, and kills it after so many acknowledgements; gives those that were heard.
 fn live_and_die(path: &Path, life: u64, acknowledgements: usize) -> Vec<(String, i64)> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "restart::a_life_to_be_ended", "--nocapture", "--test-threads=1"])
-        .env("WORKSITE_KILL_PATH", path)
-        .env("WORKSITE_KILL_LIFE", life.to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut heard = Vec::new();
-    for line in lines {
-        let line = line.unwrap();
+    let variables: [(&str, &dyn AsRef<OsStr>); 2] =
+        [("WORKSITE_KILL_PATH", &path), ("WORKSITE_KILL_LIFE", &life.to_string())];
+    killed::live_and_die("restart::a_life_to_be_ended", &variables, |line| {
         if let Some(ack) = line.split_once("ack ").map(|(_, ack)| ack) {
             let (key, id) = ack.split_once(' ').unwrap();
             heard.push((key.to_string(), id.parse().unwrap()));
         }
-        // SIGKILL on Unix: no destructor, no flush, no goodbye.
-        if heard.len() >= acknowledgements {
-            child.kill().unwrap();
-            break;
-        }
-    }
-    child.wait().unwrap();
+        heard.len() >= acknowledgements
+    });
     heard
 }
 

@@ -1,10 +1,10 @@
 //! Runs after a restart: the table of seed 002's recovery, epochs, leases, and a process killed with SIGKILL.
 
+use crate::killed;
 use crate::runs::{Yard, runner};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 use worksite::prelude::*;
 
@@ -141,17 +141,12 @@ fn a_process_killed_between_store_cache_and_answer_loses_no_run_and_completes_no
     let yard = Yard::new();
     let (mut added, mut completed) = (Vec::new(), Vec::new());
     for life in 0..10 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "run_recovery::a_life_of_runs_to_be_ended", "--nocapture", "--test-threads=1"])
-            .env("WORKSITE_RUNS_PATH", yard.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
         let moment = 20 + worksite::model::chance(20_261_121, &[life]) % 300;
         let mut lines = 0;
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            let Some((_, said)) = line.split_once("said ") else { continue };
+        let path = yard.path();
+        let variables: [(&str, &dyn AsRef<OsStr>); 1] = [("WORKSITE_RUNS_PATH", &path)];
+        killed::live_and_die("run_recovery::a_life_of_runs_to_be_ended", &variables, |line| {
+            let Some((_, said)) = line.split_once("said ") else { return false };
             let (what, id) = said.split_once(' ').unwrap();
             match what {
                 "added" => added.push(id.parse::<RunId>().unwrap()),
@@ -159,12 +154,8 @@ fn a_process_killed_between_store_cache_and_answer_loses_no_run_and_completes_no
                 _ => {}
             }
             lines += 1;
-            if lines >= moment {
-                child.kill().unwrap();
-                break;
-            }
-        }
-        child.wait().unwrap();
+            lines >= moment
+        });
     }
     worksite::block_on(async {
         let site = Worksite::open(yard.path()).await.unwrap();

@@ -27,6 +27,8 @@ struct Line {
     ahead: Vec<Arc<Envelope>>,
     /// How many of the envelopes that went ahead with these changes have not come back with a change of their worker.
     away: usize,
+    /// Whether the writer waits for them.
+    is_awaited: bool,
     /// The id of the last draft before these changes.
     before: i64,
     /// The id of the last draft that was taken in.
@@ -44,15 +46,17 @@ pub(crate) struct Handed {
 }
 
 impl Line {
-    /// Counts what a worker has done with envelopes that went ahead with the changes that wait.
-    fn come_back(&mut self, change: &Change) {
+    /// Counts what a worker has done with envelopes that went ahead with the changes that wait; says whether they were the
+    /// last.
+    fn come_back(&mut self, change: &Change) -> bool {
         if self.away == 0 {
-            return;
+            return false;
         }
         let done = change.settled.iter().map(|settlement| settlement.id());
         let done = done.chain(change.retried.iter().map(|retry| retry.id));
         let done = done.chain(change.buried.iter().map(|burial| burial.id()));
         self.away = self.away.saturating_sub(done.filter(|id| id.0 > self.before).count());
+        self.away == 0
     }
 }
 
@@ -79,7 +83,8 @@ impl Intake {
     pub(crate) fn new(last: EnvelopeId, last_at: Timestamp) -> Self {
         let (changes, answers, held, ahead) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (before, last) = (last.0, last.0);
-        let line = Line { changes, answers, held, ahead, away: 0, before, last, last_at, closed: false };
+        let line =
+            Line { changes, answers, held, ahead, away: 0, is_awaited: false, before, last, last_at, closed: false };
         Self { line: Mutex::new(line), back: Condvar::new() }
     }
 
@@ -104,8 +109,8 @@ impl Intake {
         }
         let ahead = course == Course::Ahead;
         let mut wake = Wake { writer: line.changes.is_empty(), supervisor: false };
-        line.come_back(&change);
-        if line.away == 0 {
+        // To wake somebody is a system call, also when nobody waits.
+        if line.come_back(&change) && line.is_awaited {
             self.back.notify_one();
         }
         if !change.drafts.is_empty() {
@@ -152,10 +157,12 @@ impl Intake {
 
     /// Blocks until all that went ahead has come back, at most so long.
     pub(crate) fn wait_for_all(&self, most: Duration) {
-        let line = self.line();
+        let mut line = self.line();
         if line.away > 0 {
+            line.is_awaited = true;
             let waited = self.back.wait_timeout_while(line, most, |line| line.away > 0);
-            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            let (mut line, _timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            line.is_awaited = false;
         }
     }
 

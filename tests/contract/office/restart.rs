@@ -2,11 +2,12 @@
 //! an unbroken run, and no answer that was kept is paid for again.
 
 use super::*;
+use crate::killed;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 use worksite_model::chance;
 use worksite_simulation::office::{Answer, Planner, PlannerError, Question, RulesPlanner};
@@ -50,24 +51,13 @@ fn a_life_to_be_ended() {
 /// Starts a life, and kills it after so many steps, and so much of the next as the machine has done by then; says whether it
 /// had come to its end.
 fn live_and_die(path: &Path, steps: u64) -> bool {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "office::restart::a_life_to_be_ended", "--nocapture", "--test-threads=1"])
-        .env("WORKSITE_OFFICE_PATH", path)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut heard = 0;
-    let mut is_done = false;
-    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-        let line = line.unwrap();
+    let (mut heard, mut is_done) = (0, false);
+    let variables: [(&str, &dyn AsRef<OsStr>); 1] = [("WORKSITE_OFFICE_PATH", &path)];
+    killed::live_and_die("office::restart::a_life_to_be_ended", &variables, |line| {
         heard += u64::from(line.contains("ticks "));
         is_done |= line.contains("done");
-        if heard >= steps || is_done {
-            child.kill().unwrap();
-            break;
-        }
-    }
-    child.wait().unwrap();
+        heard >= steps || is_done
+    });
     is_done
 }
 

@@ -291,11 +291,7 @@ impl RunBoard {
         let run = card.run.clone();
         match reported(&run, fence, report, self.policy.lease, now)? {
             None => Ok(Decision::Done(run)),
-            Some(after) => {
-                let write = self.update(&run, after);
-                let run = write.run().cloned().unwrap_or(run);
-                Ok(Decision::Write(vec![write], run))
-            }
+            Some(after) => Ok(self.rewrite(run, after)),
         }
     }
 
@@ -315,6 +311,11 @@ impl RunBoard {
             RunStatus::Pending => ended(&stopping, RunStatus::Stopped, None, now),
             _ => Run { status: RunStatus::Stopping, ..stopping },
         };
+        self.rewrite(run, after)
+    }
+
+    /// The one write that makes a run this.
+    fn rewrite(&mut self, run: Arc<Run>, after: Run) -> Decision<Arc<Run>> {
         let write = self.update(&run, after);
         let run = write.run().cloned().unwrap_or(run);
         Decision::Write(vec![write], run)
@@ -340,9 +341,8 @@ impl RunBoard {
             return Err(RunRejection::Illegal { id, from: run.status, to: RunStatus::Pending });
         }
         let deadline = within.map(|time| run.due().max(now).after(time));
-        let write = self.update(&run, Run { demands: Arc::new(demands), deadline, ..Run::clone(&run) });
-        let run = write.run().cloned().unwrap_or(run);
-        Ok(Decision::Write(vec![write], run))
+        let after = Run { demands: Arc::new(demands), deadline, ..Run::clone(&run) };
+        Ok(self.rewrite(run, after))
     }
 
     /// Fails pending runs that nobody claimed in time. Seed 002 `fail_timed_out_runs`.

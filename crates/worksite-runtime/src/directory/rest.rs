@@ -24,27 +24,18 @@ impl Directory {
     /// The workers that hold mail which nobody took when they last looked. They are taken at nobody's word any more:
     /// time has passed.
     pub(crate) fn rouse(&self) -> Vec<Addr<Worker>> {
-        let desks = self.read();
-        // A flow may wait for a moment without any mail.
-        let asleep = desks.iter().filter(|(_, desk)| desk.flow.is_some() || desk.sleeping.load(Ordering::Acquire) > 0);
-        let mut asleep: Vec<_> =
-            asleep.filter_map(|(person, desk)| Some((*person, desk, desk.address.clone()?))).collect();
-        asleep.sort_by_key(|(person, _, _)| *person);
-        let roused = asleep.into_iter().map(|(_, desk, address)| {
-            self.rouse_desk(desk);
-            address
-        });
-        roused.collect()
+        self.addresses(|desk| {
+            let asleep = desk.is_asleep();
+            if asleep && desk.address.is_some() {
+                self.rouse_desk(desk);
+            }
+            asleep
+        })
     }
 
     /// The workers that hold mail which nobody takes now, in order of ids.
     pub(crate) fn asleep(&self) -> Vec<Addr<Worker>> {
-        let desks = self.read();
-        // A flow may wait for a moment without any mail.
-        let asleep = desks.iter().filter(|(_, desk)| desk.flow.is_some() || desk.sleeping.load(Ordering::Acquire) > 0);
-        let mut asleep: Vec<_> = asleep.filter_map(|(person, desk)| Some((*person, desk.address.clone()?))).collect();
-        asleep.sort_by_key(|(person, _)| *person);
-        asleep.into_iter().map(|(_, address)| address).collect()
+        self.addresses(Desk::is_asleep)
     }
 
     /// What this person's worker has said of its sleeping mail holds no more; it is to look again.
@@ -123,5 +114,12 @@ impl Directory {
 
     pub(crate) fn waiting(&self, person: PersonId) -> usize {
         self.read().get(&person).map_or(0, |desk| desk.waiting.load(Ordering::Acquire))
+    }
+}
+
+impl Desk {
+    /// Whether it holds mail that nobody takes now; a flow may wait for a moment without any.
+    fn is_asleep(&self) -> bool {
+        self.flow.is_some() || self.sleeping.load(Ordering::Acquire) > 0
     }
 }

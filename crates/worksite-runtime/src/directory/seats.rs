@@ -227,21 +227,26 @@ impl Directory {
 
     /// Everybody whose worker is awake, in order of ids.
     pub(crate) fn awake(&self) -> Vec<(PersonId, Addr<Worker>)> {
-        let desks = self.read();
-        let mut awake: Vec<_> =
-            desks.iter().filter_map(|(person, desk)| Some((*person, desk.address.clone()?))).collect();
-        awake.sort_by_key(|(person, _)| *person);
-        awake
+        self.awake_where(|_| true)
     }
 
     /// Begins a new sweep, and gives the workers that had nothing to do since before the last one.
     pub(crate) fn sweep(&self) -> Vec<Addr<Worker>> {
         let sweep = self.sweeps.fetch_add(1, Ordering::Relaxed) + 1;
+        self.addresses(|desk| desk.used.load(Ordering::Relaxed) + 2 <= sweep)
+    }
+
+    /// The workers awake at such desks, in order of ids.
+    pub(super) fn addresses(&self, chosen: impl Fn(&Desk) -> bool) -> Vec<Addr<Worker>> {
+        self.awake_where(chosen).into_iter().map(|(_, address)| address).collect()
+    }
+
+    fn awake_where(&self, chosen: impl Fn(&Desk) -> bool) -> Vec<(PersonId, Addr<Worker>)> {
         let desks = self.read();
-        let idle = desks.iter().filter(|(_, desk)| desk.used.load(Ordering::Relaxed) + 2 <= sweep);
-        let mut idle: Vec<_> = idle.filter_map(|(person, desk)| Some((*person, desk.address.clone()?))).collect();
-        idle.sort_by_key(|(person, _)| *person);
-        idle.into_iter().map(|(_, address)| address).collect()
+        let chosen = desks.iter().filter(|(_, desk)| chosen(desk));
+        let mut awake: Vec<_> = chosen.filter_map(|(person, desk)| Some((*person, desk.address.clone()?))).collect();
+        awake.sort_by_key(|(person, _)| *person);
+        awake
     }
 }
 
