@@ -5,6 +5,7 @@ use crate::error::read_error;
 use crate::index::Index;
 use crate::lock::Lock;
 use crate::{OpenError, SqliteOptions, SyncMode, row, schema};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -159,6 +160,8 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
 /// Sets everything that durability and safety rest on, and reads it back. The reasons are in `docs/store.md`.
 fn settle_settings(connection: &Connection, options: &SqliteOptions) -> Result<(), OpenError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Plans that do not depend on values: without it SQLite compiles some kept statements again for each new value.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Takes effect only before the first table; an existing file keeps what it has.
     connection.pragma_update(None, "auto_vacuum", 2)?;
     let synchronous = match options.sync {
