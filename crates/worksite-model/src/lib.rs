@@ -20,6 +20,9 @@ pub use draft::{Draft, Priority, accept};
 mod envelope;
 pub use envelope::{Delivery, Envelope, EnvelopeId};
 
+mod parcel;
+pub use parcel::Parcel;
+
 mod filter;
 pub use filter::Filter;
 
@@ -38,7 +41,7 @@ mod activation;
 pub use activation::{Activation, next_activation};
 
 mod outcome;
-pub use outcome::{FailureKind, Outcome, Performed, RoutineFailure};
+pub use outcome::{Effects, FailureKind, Outcome, Performed, RoutineFailure};
 
 mod inbound;
 pub use inbound::InboundMessage;

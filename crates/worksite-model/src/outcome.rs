@@ -93,6 +93,15 @@ impl fmt::Display for RoutineFailure {
 pub struct Performed {
     /// How it ended.
     pub ended: Result<Outcome, RoutineFailure>,
+    /// What it wants written and told; a turn that only changes its state wants nothing.
+    pub effects: Option<Box<Effects>>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What a turn wants written and told beside its state.
+#[derive(Debug, Default)]
+pub struct Effects {
     /// What it sent.
     pub drafts: Vec<Draft>,
     /// What it wants subscribers told.
@@ -101,27 +110,30 @@ pub struct Performed {
     pub reply: Option<Payload>,
     /// Rows for the application's own tables.
     pub writes: Vec<NamedWrite>,
-    /// How long it took.
-    pub took: Duration,
+}
+
+impl Effects {
+    /// Whether any of it waits for a commit. A reply alone does not: it goes with its delivery's settlement.
+    pub fn want_commit(&self) -> bool {
+        !(self.drafts.is_empty() && self.announcements.is_empty() && self.writes.is_empty())
+    }
 }
 
 impl Performed {
     /// A delivery that ended in this failure and wants nothing written.
     pub fn failed(failure: RoutineFailure) -> Self {
-        Self { ended: Err(failure), ..Self::ended(Outcome::Done) }
+        Self { ended: Err(failure), effects: None, took: Duration::ZERO }
     }
 
     /// A delivery that ended so and wants nothing written.
     #[inline]
     pub fn ended(outcome: Outcome) -> Self {
-        Self {
-            ended: Ok(outcome),
-            drafts: Vec::new(),
-            announcements: Vec::new(),
-            reply: None,
-            writes: Vec::new(),
-            took: Duration::ZERO,
-        }
+        Self { ended: Ok(outcome), effects: None, took: Duration::ZERO }
+    }
+
+    /// What it sent.
+    pub fn drafts(&self) -> &[Draft] {
+        self.effects.as_ref().map_or(&[], |effects| &effects.drafts)
     }
 
     /// Whether its effects are to be kept.

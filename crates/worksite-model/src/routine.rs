@@ -5,14 +5,14 @@
 //! that becomes durable together with the acknowledgement of the delivery, or not at all (law *ack with effects*).
 
 use crate::{
-    Announcement, Delivery, Draft, Durable, Envelope, FailureKind, KeepStates, NamedWrite, Outcome, Payload,
-    PayloadError, Performed, PersonId, RegistryError, RetryPolicy, RoutineFailure, Timestamp,
+    Announcement, Delivery, Draft, Durable, Effects, Envelope, FailureKind, KeepStates, NamedWrite, Outcome, Parcel,
+    Payload, PayloadError, Performed, PersonId, RegistryError, RetryPolicy, RoutineFailure, Timestamp,
 };
 use std::any::Any;
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How a routine's turn ends. Any error becomes a [`RoutineFailure`] through `?`.
@@ -115,7 +115,8 @@ pub struct Occasion {
     pub person: PersonId,
     /// The time at the start of the turn.
     pub now: Timestamp,
-    /// A number from the seed, the person, the envelope and the attempt: the only chance a routine has.
+    /// A number from the seed, the person, the envelope and the attempt, or the moment when there is no envelope: the only
+    /// chance a routine has.
     pub chance: u64,
 }
 
@@ -124,16 +125,43 @@ pub struct Occasion {
 pub struct Turn<S> {
     /// The routine's state; kept when the turn ends in [`Outcome::Done`].
     pub state: Box<S>,
-    delivery: Delivery,
+    mail: Mail,
     occasion: Occasion,
-    performed: Performed,
+    effects: Option<Box<Effects>>,
+}
+
+/// What a turn is about.
+#[derive(Debug)]
+enum Mail {
+    Delivery(Delivery),
+    /// A volatile draft, and the envelope it would be, if anybody asks.
+    Parcel {
+        parcel: Parcel,
+        type_name: &'static str,
+        opened: OnceLock<Box<Envelope>>,
+    },
+}
+
+impl Mail {
+    #[inline(always)]
+    fn decode<M: Durable>(&self) -> Result<M, PayloadError> {
+        match self {
+            Self::Delivery(delivery) => delivery.envelope.draft.payload.decode(),
+            Self::Parcel { parcel, .. } => parcel.decode(),
+        }
+    }
 }
 
 impl<S> Turn<S> {
     /// Opens a turn: for tests of a routine alone; in the house the worker does it.
     #[inline]
     pub fn new(state: Box<S>, delivery: Delivery, occasion: Occasion) -> Self {
-        Self { state, delivery, occasion, performed: Performed::ended(Outcome::Done) }
+        Self::of(state, Mail::Delivery(delivery), occasion)
+    }
+
+    #[inline(always)]
+    fn of(state: Box<S>, mail: Mail, occasion: Occasion) -> Self {
+        Self { state, mail, occasion, effects: None }
     }
 
     /// Whose worker this is.
@@ -143,17 +171,29 @@ impl<S> Turn<S> {
 
     /// Who wrote the message; nobody when it came from outside.
     pub fn sender(&self) -> Option<PersonId> {
-        self.delivery.envelope.draft.from
+        match &self.mail {
+            Mail::Delivery(delivery) => delivery.envelope.draft.from,
+            Mail::Parcel { parcel, .. } => parcel.sender(),
+        }
     }
 
-    /// The envelope the message came in.
+    /// The envelope the message came in; that of a volatile draft, which is never written, has the id 0.
     pub fn envelope(&self) -> &Envelope {
-        &self.delivery.envelope
+        match &self.mail {
+            Mail::Delivery(delivery) => &delivery.envelope,
+            Mail::Parcel { parcel, type_name, opened } => {
+                let Occasion { person, now, .. } = self.occasion;
+                opened.get_or_init(|| Box::new(parcel.open(person, type_name, now)))
+            }
+        }
     }
 
     /// Which attempt this is, counted from 1.
     pub fn attempt(&self) -> u32 {
-        self.delivery.attempt
+        match &self.mail {
+            Mail::Delivery(delivery) => delivery.attempt,
+            Mail::Parcel { .. } => 1,
+        }
     }
 
     /// The time at the start of the turn.
@@ -169,7 +209,7 @@ impl<S> Turn<S> {
     /// Sends a draft, from this person unless it names another sender. It is accepted in the same commit.
     pub fn send(&mut self, mut draft: Draft) {
         draft.from = draft.from.or(Some(self.occasion.person));
-        self.performed.drafts.push(draft);
+        self.effects().drafts.push(draft);
     }
 
     /// Answers whoever asked; the last answer of a turn counts. It is told after the commit.
@@ -177,7 +217,7 @@ impl<S> Turn<S> {
     /// # Errors
     /// [`PayloadError::Unencodable`] when the answer cannot be encoded.
     pub fn reply<T: Durable>(&mut self, answer: &T) -> Result<(), PayloadError> {
-        self.performed.reply = Some(Payload::encode(answer)?);
+        self.effects().reply = Some(Payload::encode(answer)?);
         Ok(())
     }
 
@@ -186,18 +226,23 @@ impl<S> Turn<S> {
     /// # Errors
     /// [`PayloadError::Unencodable`] when it cannot be encoded.
     pub fn announce<T: Durable>(&mut self, topic: impl Into<Cow<'static, str>>, what: &T) -> Result<(), PayloadError> {
-        self.performed.announcements.push(Announcement { topic: topic.into(), payload: Payload::encode(what)? });
+        let payload = Payload::encode(what)?;
+        self.effects().announcements.push(Announcement { topic: topic.into(), payload });
         Ok(())
     }
 
     /// Writes to one of the application's own tables, through the handler of this name, in the same commit.
     pub fn write(&mut self, name: impl Into<Cow<'static, str>>, bytes: impl Into<Vec<u8>>) {
-        self.performed.writes.push(NamedWrite { name: name.into(), bytes: bytes.into() });
+        self.effects().writes.push(NamedWrite { name: name.into(), bytes: bytes.into() });
+    }
+
+    fn effects(&mut self) -> &mut Effects {
+        self.effects.get_or_insert_default()
     }
 
     #[inline(always)]
     fn close(self, ended: Ended) -> (Box<S>, Performed) {
-        (self.state, Performed { ended, ..self.performed })
+        (self.state, Performed { ended, effects: self.effects, took: Duration::ZERO })
     }
 }
 
@@ -245,6 +290,8 @@ pub trait AnyRoutine: Send + Sync {
     fn save(&self, state: &LiveState) -> Result<Option<Payload>, PayloadError>;
     /// Performs one delivery. A panic passes through: the caller has the fence.
     fn perform(self: Arc<Self>, state: LiveState, delivery: Delivery, occasion: Occasion) -> Performance;
+    /// Performs one volatile draft, likewise. Only a synchronous routine takes any.
+    fn perform_parcel(&self, state: LiveState, parcel: Parcel, occasion: Occasion) -> PerformedState;
 }
 
 struct Synchronous<R>(R);
@@ -279,13 +326,25 @@ impl<R: Routine> AnyRoutine for Synchronous<R> {
         save::<R::State>(state)
     }
     fn perform(self: Arc<Self>, state: LiveState, delivery: Delivery, occasion: Occasion) -> Performance {
-        let (message, mut turn) = match open_turn::<R::State, R::Message>(state, delivery, occasion) {
-            Ok(opened) => opened,
-            Err((state, error)) => return undecodable(state, &error),
-        };
-        let ended = self.0.perform(&mut turn, message);
-        let (state, performed) = turn.close(ended);
+        let (state, performed) = self.take(state, Mail::Delivery(delivery), occasion);
         Performance::Ended(state, performed)
+    }
+    fn perform_parcel(&self, state: LiveState, parcel: Parcel, occasion: Occasion) -> PerformedState {
+        self.take(state, Mail::Parcel { parcel, type_name: R::Message::TYPE, opened: OnceLock::new() }, occasion)
+    }
+}
+
+impl<R: Routine> Synchronous<R> {
+    #[inline(always)]
+    fn take(&self, state: LiveState, mail: Mail, occasion: Occasion) -> PerformedState {
+        match open_turn::<R::State, R::Message>(state, mail, occasion) {
+            Ok((message, mut turn)) => {
+                let ended = self.0.perform(&mut turn, message);
+                let (state, performed) = turn.close(ended);
+                (state, performed)
+            }
+            Err((state, error)) => undecodable(state, &error),
+        }
     }
 }
 
@@ -315,9 +374,12 @@ impl<R: AsyncRoutine> AnyRoutine for Asynchronous<R> {
         save::<R::State>(state)
     }
     fn perform(self: Arc<Self>, state: LiveState, delivery: Delivery, occasion: Occasion) -> Performance {
-        let (message, mut turn) = match open_turn::<R::State, R::Message>(state, delivery, occasion) {
+        let (message, mut turn) = match open_turn::<R::State, R::Message>(state, Mail::Delivery(delivery), occasion) {
             Ok(opened) => opened,
-            Err((state, error)) => return undecodable(state, &error),
+            Err((state, error)) => {
+                let (state, performed) = undecodable(state, &error);
+                return Performance::Ended(state, performed);
+            }
         };
         Performance::Running(Box::pin(async move {
             let ended = self.0.perform(&mut turn, message).await;
@@ -325,24 +387,28 @@ impl<R: AsyncRoutine> AnyRoutine for Asynchronous<R> {
             (state as LiveState, performed)
         }))
     }
+    fn perform_parcel(&self, state: LiveState, _: Parcel, _: Occasion) -> PerformedState {
+        let reason = "an asynchronous routine takes durable drafts only";
+        (state, Performed::failed(RoutineFailure::new(FailureKind::Refused, reason)))
+    }
 }
 
 type OpenedTurn<S, M> = Result<(M, Turn<S>), (LiveState, PayloadError)>;
 
 #[inline(always)]
-fn open_turn<S: Durable, M: Durable>(state: LiveState, delivery: Delivery, occasion: Occasion) -> OpenedTurn<S, M> {
+fn open_turn<S: Durable, M: Durable>(state: LiveState, mail: Mail, occasion: Occasion) -> OpenedTurn<S, M> {
     let state = match state.downcast::<S>() {
         Ok(state) => state,
         Err(_) => unreachable!("a state is only handed to the routine that loaded it"),
     };
-    match delivery.envelope.draft.payload.decode::<M>() {
-        Ok(message) => Ok((message, Turn::new(state, delivery, occasion))),
+    match mail.decode::<M>() {
+        Ok(message) => Ok((message, Turn::of(state, mail, occasion))),
         Err(error) => Err((state, error)),
     }
 }
 
-fn undecodable(state: LiveState, error: &PayloadError) -> Performance {
-    Performance::Ended(state, Performed::failed(RoutineFailure::new(FailureKind::Undecodable, error.to_string())))
+fn undecodable(state: LiveState, error: &PayloadError) -> PerformedState {
+    (state, Performed::failed(RoutineFailure::new(FailureKind::Undecodable, error.to_string())))
 }
 
 fn load<S: Durable + Default>(stored: Option<&Payload>) -> Result<LiveState, PayloadError> {

@@ -40,10 +40,14 @@ impl Settling<'_> {
     fn add(&self, change: &mut Change, delivery: &Delivery, performed: Performed) {
         match performed.ended {
             Ok(Outcome::Done) => {
-                change.drafts.extend(performed.drafts);
-                change.announcements.extend(performed.announcements);
-                change.writes.extend(performed.writes);
-                let (envelope, routine, reply) = (delivery.envelope.clone(), self.routine, performed.reply);
+                let (envelope, routine) = (delivery.envelope.clone(), self.routine);
+                let mut reply = None;
+                if let Some(effects) = performed.effects {
+                    change.drafts.extend(effects.drafts);
+                    change.announcements.extend(effects.announcements);
+                    change.writes.extend(effects.writes);
+                    reply = effects.reply;
+                }
                 change.settled.push(Settlement { envelope, routine, reply });
             }
             Ok(Outcome::Snooze(due)) => {
@@ -92,7 +96,7 @@ fn shorten(delay: Duration, chance: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Draft, Envelope, EnvelopeId, FailureKind};
+    use crate::{Draft, Effects, Envelope, EnvelopeId, FailureKind};
     use std::sync::Arc;
 
     fn delivery(attempt: u32) -> Delivery {
@@ -111,7 +115,8 @@ mod tests {
     }
 
     fn with_draft(performed: Performed) -> Performed {
-        Performed { drafts: vec![Draft::to(2, &2_u64).unwrap()], ..performed }
+        let effects = Effects { drafts: vec![Draft::to(2, &2_u64).unwrap()], ..Effects::default() };
+        Performed { effects: Some(Box::new(effects)), ..performed }
     }
 
     #[test]

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
 use worksite_model::{
-    AnyRoutine, Delivery, Draft, Ended, FailureKind, LiveState, Occasion, Outcome, Overflow, Payload, Performance,
-    Performed, PersonId, Rejection, RoutineFailure, Timestamp, accept, chance,
+    AnyRoutine, Delivery, Draft, Ended, FailureKind, LiveState, Occasion, Outcome, Overflow, Parcel, Payload,
+    Performance, Performed, PerformedState, PersonId, Rejection, RoutineFailure, Timestamp, accept, chance,
 };
 
 /// What became of an activation's deliveries.
@@ -52,7 +52,7 @@ impl Desk<'_> {
                     return Executed::Settle { performed: vec![(delivery, ended)], state: None };
                 }
                 None => {
-                    let drafts = performed.iter().flat_map(|(_, performed)| &performed.drafts);
+                    let drafts = performed.iter().flat_map(|(_, performed)| performed.drafts());
                     self.house.directory.release_drafts(drafts);
                     return Executed::Singly { deliveries: performed.len() + 1 };
                 }
@@ -65,34 +65,47 @@ impl Desk<'_> {
     /// Performs one delivery of a synchronous routine inside the fence, and looks how long it took.
     fn perform(&self, state: LiveState, delivery: &Delivery) -> (Option<LiveState>, Performed) {
         let now = self.house.clock.now();
-        let (state, mut performed) = self.perform_untimed(state, delivery, now);
+        let (state, mut performed) = self.perform_at(state, delivery, now);
         performed.took = self.house.clock.now().since(now);
         self.house.counters.turn(waited(delivery, now), performed.took);
         let limit = self.time_max();
         if performed.is_done() && performed.took > limit {
-            self.house.directory.release_drafts(&performed.drafts);
+            self.house.directory.release_drafts(performed.drafts());
             return (state, Performed::failed(too_long(performed.took, limit)));
         }
         (state, performed)
     }
 
-    /// Performs one delivery of a synchronous routine inside the fence.
-    pub(crate) fn perform_untimed(
-        &self,
-        state: LiveState,
-        delivery: &Delivery,
-        now: Timestamp,
-    ) -> (Option<LiveState>, Performed) {
-        if let Some(expired) = expired(delivery, now) {
+    /// The same, untimed.
+    fn perform_at(&self, state: LiveState, delivery: &Delivery, now: Timestamp) -> (Option<LiveState>, Performed) {
+        if let Some(expired) = expired(delivery.envelope.draft.expires_at, now) {
             return (Some(state), expired);
         }
         let occasion = self.occasion(delivery, now);
         let routine = self.routine.clone();
         let _span = span_of(self.person, routine.name(), delivery).entered();
-        let ended = catch_unwind(AssertUnwindSafe(|| routine.perform(state, delivery.clone(), occasion)));
-        match ended {
-            Ok(Performance::Ended(state, performed)) => (Some(state), self.inspect(performed)),
-            Ok(Performance::Running(_)) => unreachable!("a synchronous routine ends at once"),
+        self.fence(|| match routine.perform(state, delivery.clone(), occasion) {
+            Performance::Ended(state, performed) => (state, performed),
+            Performance::Running(_) => unreachable!("a synchronous routine ends at once"),
+        })
+    }
+
+    /// Performs a volatile draft inside the fence.
+    pub(crate) fn perform_parcel(&self, state: LiveState, parcel: Parcel) -> (Option<LiveState>, Performed) {
+        let (person, now) = (self.person, self.house.clock.now());
+        if let Some(expired) = expired(parcel.expires_at(), now) {
+            return (Some(state), expired);
+        }
+        let occasion = Occasion { person, now, chance: chance(self.house.seed, &[person.0, now.as_micros()]) };
+        let (routine, trace) = (self.routine.name(), parcel.trace());
+        let _span = tracing::debug_span!("perform", person = person.0, routine, trace).entered();
+        self.fence(|| self.routine.perform_parcel(state, parcel, occasion))
+    }
+
+    #[inline(always)]
+    fn fence(&self, turn: impl FnOnce() -> PerformedState) -> (Option<LiveState>, Performed) {
+        match catch_unwind(AssertUnwindSafe(turn)) {
+            Ok((state, performed)) => (Some(state), self.inspect(performed)),
             Err(panic) => (None, Performed::failed(panicked(panic.as_ref()))),
         }
     }
@@ -104,7 +117,7 @@ impl Desk<'_> {
         delivery: Delivery,
     ) -> impl Future<Output = (Delivery, Option<LiveState>, Performed)> + 'static {
         let now = self.house.clock.now();
-        let (expired, occasion) = (expired(&delivery, now), self.occasion(&delivery, now));
+        let (expired, occasion) = (expired(delivery.envelope.draft.expires_at, now), self.occasion(&delivery, now));
         let (routine, clock) = (self.routine.clone(), self.house.clock.clone());
         let counters = self.house.counters.clone();
         let span = span_of(self.person, self.routine.name(), &delivery);
@@ -137,7 +150,8 @@ impl Desk<'_> {
         if !performed.is_done() {
             return performed;
         }
-        match self.reserve(&mut performed.drafts) {
+        let Some(effects) = &mut performed.effects else { return performed };
+        match self.reserve(&mut effects.drafts) {
             Ok(()) => performed,
             Err(ended) => Performed { ended, ..Performed::ended(Outcome::Done) },
         }
@@ -212,8 +226,8 @@ fn span_of(person: PersonId, routine: &'static str, delivery: &Delivery) -> trac
     tracing::debug_span!("perform", envelope, person = person.0, routine, attempt = delivery.attempt, trace)
 }
 
-fn expired(delivery: &Delivery, now: Timestamp) -> Option<Performed> {
-    let expiry = delivery.envelope.draft.expires_at.filter(|expiry| *expiry <= now)?;
+fn expired(expiry: Option<Timestamp>, now: Timestamp) -> Option<Performed> {
+    let expiry = expiry.filter(|expiry| *expiry <= now)?;
     let reason = format!("it was of no use after {} µs", expiry.as_micros());
     Some(Performed::failed(RoutineFailure::new(FailureKind::Expired, reason)))
 }

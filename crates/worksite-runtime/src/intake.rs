@@ -147,7 +147,10 @@ impl Intake {
     pub(crate) fn take(&self) -> (Vec<Change>, Vec<Handed>) {
         let mut line = self.line();
         (line.away, line.before) = (0, line.last);
-        (std::mem::take(&mut line.changes), std::mem::take(&mut line.answers))
+        // The next group will be about as large: nothing is moved while it grows.
+        let room = line.changes.len();
+        let changes = std::mem::replace(&mut line.changes, Vec::with_capacity(room));
+        (changes, std::mem::replace(&mut line.answers, Vec::with_capacity(room)))
     }
 
     /// Whether something went ahead with the changes that wait now, and has not come back.

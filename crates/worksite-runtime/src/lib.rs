@@ -24,8 +24,6 @@ mod worker;
 
 mod memory;
 
-mod parcel;
-
 mod status;
 pub use status::{InboxReport, Status, WorkerHandle};
 

@@ -30,17 +30,15 @@ impl Memories {
         memories
     }
 
-    /// Takes a routine's state out; none when it has none yet.
+    /// Takes a routine's state out; none when it has none yet. Until one is kept again it counts as spoilt.
     pub(crate) fn take(&mut self, place: usize) -> Option<Memory> {
+        self.at(place).map(|memory| std::mem::replace(memory, Memory::Spoilt))
+    }
+
+    fn at(&mut self, place: usize) -> Option<&mut Memory> {
         match self {
-            Self::One(known, _) if *known == place => match std::mem::take(self) {
-                Self::One(_, memory) => Some(memory),
-                _ => None,
-            },
-            Self::Many(many) => {
-                let index = many.iter().position(|(known, _)| *known == place)?;
-                Some(many.swap_remove(index).1)
-            }
+            Self::One(known, memory) if *known == place => Some(memory),
+            Self::Many(many) => many.iter_mut().find(|(known, _)| *known == place).map(|(_, memory)| memory),
             _ => None,
         }
     }
@@ -52,7 +50,6 @@ impl Memories {
 
     /// The routine's state in memory is not what is committed: it is read again before its next turn.
     pub(crate) fn spoil(&mut self, place: usize) {
-        self.take(place);
         self.put(place, Memory::Spoilt);
     }
 
@@ -75,6 +72,10 @@ impl Memories {
     }
 
     fn put(&mut self, place: usize, memory: Memory) {
+        if let Some(known) = self.at(place) {
+            *known = memory;
+            return;
+        }
         *self = match std::mem::take(self) {
             Self::None => Self::One(place, memory),
             Self::One(known, first) => Self::Many(vec![(known, first), (place, memory)]),

@@ -18,7 +18,6 @@ mod volatile;
 use crate::directory::Seat;
 use crate::error::{CommitFailure, DeskError};
 use crate::memory::Memories;
-use crate::parcel::DeliverVolatile;
 use crate::persistence::{Answer, Recover};
 use crate::runtime::House;
 use crate::status::{Status, Tenure};
@@ -33,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 pub(crate) use tidy::LookAgain;
 use updates::Updates;
+pub(crate) use volatile::DeliverVolatile;
 use worksite_model::flow::JobStatus;
 use worksite_model::{
     Change, Committed, Delivery, Envelope, Inbox, InboxPolicy, Overflow, PersonId, Recovered, Refusal, StoreError,

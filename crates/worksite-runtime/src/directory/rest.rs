@@ -1,7 +1,8 @@
 //! Whether anybody has anything to do now: mail that nobody takes is counted as it is reported.
 
+use super::seats::awake;
 use super::{Desk, Directory, POLICIES_KNOWN_MAX};
-use crate::worker::Worker;
+use crate::worker::{LookAgain, Worker};
 use actix::Addr;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -21,21 +22,26 @@ impl Directory {
         before != sleeping && self.watched.load(Ordering::Acquire)
     }
 
-    /// The workers that hold mail which nobody took when they last looked. They are taken at nobody's word any more:
-    /// time has passed.
-    pub(crate) fn rouse(&self) -> Vec<Addr<Worker>> {
-        self.addresses(|desk| {
-            let asleep = desk.is_asleep();
-            if asleep && desk.address.is_some() {
-                self.rouse_desk(desk);
-            }
-            asleep
-        })
+    /// Tells the workers that hold mail which nobody took when they last looked, in order of ids. They are taken at nobody's
+    /// word any more: time has passed.
+    pub(crate) fn rouse(&self) {
+        self.tell_chosen(
+            |desk| {
+                let asleep = desk.is_asleep();
+                if asleep {
+                    self.rouse_desk(desk);
+                }
+                asleep
+            },
+            || LookAgain,
+        );
     }
 
     /// The workers that hold mail which nobody takes now, in order of ids.
     pub(crate) fn asleep(&self) -> Vec<Addr<Worker>> {
-        self.addresses(Desk::is_asleep)
+        let desks = self.read();
+        let asleep = awake(&desks).into_iter().filter(|(_, desk, _)| desk.is_asleep());
+        asleep.map(|(_, _, worker)| worker.clone()).collect()
     }
 
     /// What this person's worker has said of its sleeping mail holds no more; it is to look again.

@@ -2,9 +2,8 @@
 
 use super::{Desk, Directory, addressable};
 use crate::intake::Course;
-use crate::parcel::DeliverVolatile;
 use crate::status::{Status, Tenure};
-use crate::worker::{Deliver, Worker};
+use crate::worker::{Deliver, DeliverVolatile, Worker};
 use actix::{Addr, Handler, Message};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -56,7 +55,7 @@ impl Directory {
                 flow: desk.flow.clone(),
             }));
             self.seated.fetch_add(1, Ordering::AcqRel);
-            desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
+            desk.use_in(self.sweeps.load(Ordering::Relaxed));
         }
         desk.address.clone()
     }
@@ -88,6 +87,7 @@ impl Directory {
 
     /// Hands a volatile draft to its recipient's worker; gives it back when the worker sleeps, or with the reason why it
     /// can never be delivered.
+    #[inline(always)]
     pub(crate) fn deliver_volatile(
         &self,
         draft: Draft,
@@ -98,8 +98,10 @@ impl Directory {
             Ok(found) => found,
             Err(rejection) => return Err(Box::new((rejection, draft))),
         };
-        desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
-        desk.volatile.store(true, Ordering::Release);
+        desk.use_in(self.sweeps.load(Ordering::Relaxed));
+        if !desk.volatile.load(Ordering::Relaxed) {
+            desk.volatile.store(true, Ordering::Release);
+        }
         let delivery = DeliverVolatile::new(draft, routine);
         match &desk.address {
             Some(worker) => worker.do_send(delivery),
@@ -135,7 +137,7 @@ impl Directory {
             } else if draft.payload.type_name != Post::TYPE || !is_unconditional(draft) {
                 return None;
             }
-            desk.used.store(sweep, Ordering::Relaxed);
+            desk.use_in(sweep);
             Some(())
         };
         if is_calm && drafts.iter().all(|draft| ready(draft).is_some()) {
@@ -171,7 +173,7 @@ impl Directory {
     pub(crate) fn deliver(&self, envelope: &Arc<Envelope>) -> bool {
         let desks = self.read();
         let Some(desk) = desks.get(&envelope.draft.to) else { return false };
-        desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
+        desk.use_in(self.sweeps.load(Ordering::Relaxed));
         let told = desk.address.as_ref().is_some_and(|worker| {
             worker.do_send(Deliver(envelope.clone()));
             true
@@ -195,7 +197,7 @@ impl Directory {
     {
         let desks = self.read();
         let Some(desk) = desks.get(&person) else { return false };
-        desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
+        desk.use_in(self.sweeps.load(Ordering::Relaxed));
         desk.address.as_ref().is_some_and(|worker| {
             worker.do_send(message());
             true
@@ -226,31 +228,59 @@ impl Directory {
     }
 
     /// Everybody whose worker is awake, in order of ids.
-    pub(crate) fn awake(&self) -> Vec<(PersonId, Addr<Worker>)> {
-        self.awake_where(|_| true)
+    pub(crate) fn awake(&self) -> Vec<PersonId> {
+        awake(&self.read()).into_iter().map(|(person, _, _)| person).collect()
     }
 
-    /// Begins a new sweep, and gives the workers that had nothing to do since before the last one.
-    pub(crate) fn sweep(&self) -> Vec<Addr<Worker>> {
+    /// Tells all workers that are awake, in order of ids.
+    pub(crate) fn tell_all<M>(&self, message: impl Fn() -> M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Worker: Handler<M>,
+    {
+        self.tell_chosen(|_| true, message);
+    }
+
+    /// Begins a new sweep, and tells the workers that had nothing to do since before the last one.
+    pub(crate) fn sweep<M>(&self, message: impl Fn() -> M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Worker: Handler<M>,
+    {
         let sweep = self.sweeps.fetch_add(1, Ordering::Relaxed) + 1;
-        self.addresses(|desk| desk.used.load(Ordering::Relaxed) + 2 <= sweep)
+        self.tell_chosen(|desk| desk.used.load(Ordering::Relaxed) + 2 <= sweep, message);
     }
 
-    /// The workers awake at such desks, in order of ids.
-    pub(super) fn addresses(&self, chosen: impl Fn(&Desk) -> bool) -> Vec<Addr<Worker>> {
-        self.awake_where(chosen).into_iter().map(|(_, address)| address).collect()
-    }
-
-    fn awake_where(&self, chosen: impl Fn(&Desk) -> bool) -> Vec<(PersonId, Addr<Worker>)> {
-        let desks = self.read();
-        let chosen = desks.iter().filter(|(_, desk)| chosen(desk));
-        let mut awake: Vec<_> = chosen.filter_map(|(person, desk)| Some((*person, desk.address.clone()?))).collect();
-        awake.sort_by_key(|(person, _)| *person);
-        awake
+    /// Tells the workers awake at such desks, in order of ids. Under the lock, as [`Self::tell`] does.
+    pub(super) fn tell_chosen<M>(&self, chosen: impl Fn(&Desk) -> bool, message: impl Fn() -> M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Worker: Handler<M>,
+    {
+        for (_, desk, worker) in awake(&self.read()) {
+            if chosen(desk) {
+                worker.do_send(message());
+            }
+        }
     }
 }
 
+/// The desks with workers awake, in order of ids.
+pub(super) fn awake(desks: &IdMap<PersonId, Desk>) -> Vec<(PersonId, &Desk, &Addr<Worker>)> {
+    let awake = desks.iter().filter_map(|(person, desk)| Some((*person, desk, desk.address.as_ref()?)));
+    let mut awake: Vec<_> = awake.collect();
+    awake.sort_unstable_by_key(|(person, _, _)| *person);
+    awake
+}
+
 impl Desk {
+    /// Notes that it has something to do in this sweep. Nothing is written that is known: several threads look at a desk.
+    fn use_in(&self, sweep: u64) {
+        if self.used.load(Ordering::Relaxed) != sweep {
+            self.used.store(sweep, Ordering::Relaxed);
+        }
+    }
+
     /// Whether its worker can be given mail that is still being written.
     fn is_ready(&self) -> bool {
         self.address.is_some()

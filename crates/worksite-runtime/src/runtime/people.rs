@@ -150,7 +150,7 @@ impl Runtime {
 
     /// Whose workers are awake, in order of ids.
     pub fn awake(&self) -> Vec<PersonId> {
-        self.house().directory.awake().into_iter().map(|(person, _)| person).collect()
+        self.house().directory.awake()
     }
 
     /// Kills a worker as a mistake of our own would: for simulations of exactly that. It is rebuilt from the store.

@@ -33,9 +33,7 @@ impl Handler<AwaitRest> for Supervisor {
     fn handle(&mut self, AwaitRest(rested): AwaitRest, ctx: &mut Self::Context) {
         self.house.directory.watch(true);
         // The clock may have been moved by hand.
-        for worker in self.house.directory.rouse() {
-            worker.do_send(LookAgain);
-        }
+        self.house.directory.rouse();
         for person in self.house.directory.overfull() {
             self.start(person, ctx);
             self.house.directory.tell(person, || LookAgain);
@@ -85,9 +83,7 @@ impl Handler<Shutdown> for Supervisor {
         for (_, leaving) in std::mem::take(&mut self.leaving) {
             let _gone = leaving.answer.send(Err(DeskError::Stopped));
         }
-        for (_, worker) in self.house.directory.awake() {
-            worker.do_send(Finish);
-        }
+        self.house.directory.tell_all(|| Finish);
         ctx.run_later(deadline, |supervisor, ctx| supervisor.close_store(ctx));
         self.close_if_empty(ctx);
     }

@@ -1,9 +1,8 @@
 //! Workers come and go: started by their first mail, started again after a crash with a back-off, let go.
 
 use super::Supervisor;
-use crate::parcel::DeliverVolatile;
 use crate::status::Status;
-use crate::worker::{self, Passivate, Worker};
+use crate::worker::{self, DeliverVolatile, Passivate, Worker};
 use actix::prelude::*;
 use std::time::Duration;
 use worksite_model::{PersonId, Timestamp};
@@ -133,8 +132,6 @@ impl Supervisor {
 
     pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
         self.try_lines(ctx);
-        for worker in self.house.directory.sweep() {
-            worker.do_send(Passivate);
-        }
+        self.house.directory.sweep(|| Passivate);
     }
 }

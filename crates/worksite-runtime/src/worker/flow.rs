@@ -1,11 +1,10 @@
 //! A flow at a worker: its mail are posts, and an activation takes as many of them as there are, runs the engine as far as
 //! it goes, and proposes all of it as one change. What does not happen at once is started when it is durable.
 
-use super::{Doing, STORE_RETRY_DELAY, Worker};
+use super::{DeliverVolatile, Doing, STORE_RETRY_DELAY, Worker};
 use crate::directory::NoPlace;
 use crate::error::{CommitFailure, DeskError};
 use crate::flows::{Act, Scene};
-use crate::parcel::DeliverVolatile;
 use crate::status::Status;
 use crate::update::Made;
 use actix::prelude::*;
@@ -15,8 +14,8 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use worksite_model::flow::{Admission, Engine, Flow, FlowMoment, FlowSaved, JobId, LogicKind, Post, TaskEnd, TaskRun};
 use worksite_model::{
-    Burial, Change, Delivery, Durable, EnvelopeId, FailureKind, Overflow, Recovered, Refusal, RoutineFailure,
-    Settlement, StateWrite, StoreError, Timestamp, accept,
+    Burial, Change, Delivery, EnvelopeId, FailureKind, Overflow, Recovered, Refusal, RoutineFailure, Settlement,
+    StateWrite, StoreError, Timestamp, accept,
 };
 
 /// How often a change that nobody in particular is to blame for may be refused before the worker is held.
@@ -371,8 +370,7 @@ impl Worker {
     /// Takes a volatile post: nothing of it is written but what must be durable.
     pub(super) fn attend_post(&mut self, delivery: DeliverVolatile, ctx: &mut Context<Self>) {
         let now = self.house.clock.now();
-        let envelope = delivery.open(self.person, Post::TYPE, now);
-        let Ok(post) = envelope.draft.payload.decode::<Post>() else { return self.house.directory.lose_volatile(1) };
+        let Ok(post) = delivery.parcel.decode::<Post>() else { return self.house.directory.lose_volatile(1) };
         let Some(mut desk) = self.flow.take() else { return };
         let (house, moment) = (self.house.clone(), FlowMoment::at(now));
         let first = post.volatile_from.unwrap_or(JobId(-1));
@@ -394,9 +392,8 @@ impl Worker {
     }
 
     /// A volatile post is lost.
-    pub(super) fn lose_post(&self, delivery: DeliverVolatile) {
-        let envelope = delivery.open(self.person, Post::TYPE, self.house.clock.now());
-        let jobs = envelope.draft.payload.decode::<Post>().map_or(0, |post| post.len());
+    pub(super) fn lose_post(&self, delivery: &DeliverVolatile) {
+        let jobs = delivery.parcel.decode::<Post>().map_or(0, |post| post.len());
         self.house.board.lose_volatile(jobs);
         self.tell_volatile();
     }

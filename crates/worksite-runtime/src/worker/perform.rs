@@ -86,7 +86,7 @@ impl Worker {
                 self.propose(change);
             }
             Err(failure) => {
-                let drafts = performed.iter().flat_map(|(_, performed)| &performed.drafts);
+                let drafts = performed.iter().flat_map(|(_, performed)| performed.drafts());
                 self.house.directory.release_drafts(drafts);
                 self.states.spoil(place);
                 self.refused(failure.reason, ctx);

@@ -2,10 +2,25 @@
 
 use super::{Doing, Worker};
 use crate::execute::{self};
-use crate::parcel::DeliverVolatile;
 use actix::prelude::*;
-use std::sync::Arc;
-use worksite_model::{Change, Delivery, LiveState};
+use worksite_model::{Change, Draft, Effects, LiveState, Parcel};
+
+/// Performs a draft that was never written. It is lost with its worker's memory.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct DeliverVolatile {
+    /// The place of the routine that takes it.
+    routine: u32,
+    pub(super) parcel: Parcel,
+}
+
+impl DeliverVolatile {
+    /// A draft for the routine at this place.
+    #[inline(always)]
+    pub(crate) fn new(draft: Draft, routine: usize) -> Self {
+        Self { routine: u32::try_from(routine).unwrap_or(u32::MAX), parcel: Parcel::new(draft) }
+    }
+}
 
 impl Handler<DeliverVolatile> for Worker {
     type Result = ();
@@ -16,7 +31,7 @@ impl Handler<DeliverVolatile> for Worker {
         }
         if matches!(self.doing, Doing::Held) || self.volatile_count() >= self.house.limits.volatile_drafts_max {
             if self.flow.is_some() {
-                self.lose_post(delivery);
+                self.lose_post(&delivery);
             }
             return self.house.directory.lose_volatile(1);
         }
@@ -31,42 +46,32 @@ impl Worker {
         if self.flow.is_some() {
             return self.attend_post(delivery, ctx);
         }
-        let (now, place) = (self.house.clock.now(), delivery.routine());
-        let Some(routine) = self.house.registry.get(place) else { return self.house.directory.lose_volatile(1) };
-        let envelope = delivery.open(self.person, routine.message_type(), now);
-        let delivery = Delivery { envelope: Arc::new(envelope), attempt: 1 };
+        let place = delivery.routine as usize;
         self.doing = Doing::Busy { routine: Some(place) };
-        self.with_state(place, ctx, move |worker, state, ctx| worker.perform_volatile(place, state, delivery, ctx));
+        self.with_state(place, ctx, move |worker, state, ctx| {
+            worker.perform_parcel(place, state, delivery.parcel, ctx)
+        });
     }
 
-    pub(super) fn perform_volatile(
-        &mut self,
-        place: usize,
-        state: LiveState,
-        delivery: Delivery,
-        ctx: &mut Context<Self>,
-    ) {
-        let house = self.house.clone();
-        let Some(routine) = house.registry.get(place) else { return };
-        let desk = execute::Desk { house: &house, person: self.person, routine };
-        let (state, performed) = desk.perform_untimed(state, &delivery, delivery.envelope.accepted_at);
+    fn perform_parcel(&mut self, place: usize, state: LiveState, parcel: Parcel, ctx: &mut Context<Self>) {
+        let house = &self.house;
+        let Some(routine) = house.registry.get(place) else { return house.directory.lose_volatile(1) };
+        let desk = execute::Desk { house, person: self.person, routine };
+        let (state, performed) = desk.perform_parcel(state, parcel);
         let Some(state) = state.filter(|_| performed.is_done()) else {
-            self.house.directory.lose_volatile(1);
+            house.directory.lose_volatile(1);
             self.states.spoil(place);
             return self.resume(ctx);
         };
-        if performed.drafts.is_empty() && performed.announcements.is_empty() && performed.writes.is_empty() {
-            self.states.remember(place, state, true);
-            self.doing = Doing::Idle;
-            return;
-        }
-        let effects = Change {
-            author: Some(self.person),
-            drafts: performed.drafts,
-            announcements: performed.announcements,
-            writes: performed.writes,
-            ..Change::default()
+        let Effects { drafts, announcements, reply: _, writes } = match performed.effects {
+            Some(effects) if effects.want_commit() => *effects,
+            _ => {
+                self.states.remember(place, state, true);
+                self.doing = Doing::Idle;
+                return;
+            }
         };
+        let effects = Change { author: Some(self.person), drafts, announcements, writes, ..Change::default() };
         match self.encode(place, &state) {
             Ok(write) => {
                 self.states.remember(place, state, false);
