@@ -92,6 +92,7 @@ const LINES: &[(&str, Measure)] = &[
     ("runs-search", |effort| runs::search(effort).into()),
     ("runs-restart-100k", |effort| runs::restart(effort).into()),
     ("runs-restart-memory", |effort| runs::restart_memory(effort).into()),
+    ("instructions-raw", instructions::raw),
     ("instructions-send", instructions::send),
     ("instructions-settle", instructions::settle),
 ];

@@ -294,7 +294,8 @@ pub fn raw_connection(path: &Path) -> Connection {
     connection
 }
 
-fn raw(messages: usize, in_flight: usize) -> f64 {
+/// Messages a second of the rows alone.
+pub fn raw(messages: usize, in_flight: usize) -> f64 {
     let folder = tempfile::tempdir().expect("a folder for the database");
     let connection = raw_connection(&folder.path().join("raw.db"));
     let (work, memory) = (vec![7_u8; 200], vec![7_u8; 128]);

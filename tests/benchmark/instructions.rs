@@ -1,7 +1,7 @@
 //! Instructions a message, counted by callgrind: they mean the same on every machine, however busy it is. A child sends so
 //! many messages, another one twice as many; the difference is what the messages cost, in all threads, SQLite included.
 //!
-//! `instructions-send`: a durable send, up to its receipt. `instructions-settle`: what it costs more when a routine then
+//! `instructions-raw`: what the baseline of the durable lines costs, the rows alone. `instructions-send`: a durable send, up to its receipt. `instructions-settle`: what it costs more when a routine then
 //! performs and settles it.
 
 use crate::Effort;
@@ -15,6 +15,10 @@ pub const CHILD: &str = "--count-instructions-of";
 
 const PEOPLE: usize = 64;
 const IN_FLIGHT: usize = 64;
+
+pub fn raw(effort: Effort) -> Row {
+    row("instructions-raw", effort, |messages| slope("raw", messages))
+}
 
 pub fn send(effort: Effort) -> Row {
     row("instructions-send", effort, |messages| slope("send", messages))
@@ -53,6 +57,10 @@ fn counted(what: &str, messages: usize) -> Result<f64, String> {
 pub fn child(what: &str) {
     let (what, messages) = what.split_once(':').expect("WHAT:MESSAGES");
     let messages: usize = messages.parse().expect("a number of messages");
+    if what == "raw" {
+        durable::raw(messages, IN_FLIGHT);
+        return;
+    }
     let folder = tempfile::tempdir().expect("a folder for the site");
     worksite::block_on(async {
         let settles = what == "settle";
