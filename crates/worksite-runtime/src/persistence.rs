@@ -350,12 +350,8 @@ impl Persistence {
         at: Timestamp,
         answered: &mut Vec<Answered>,
     ) -> Reported {
-        // A draft that was known already, or came too soon, takes no place in the inbox.
-        let entries = || change.drafts.iter().zip(&grant.entries);
-        let not_accepted =
-            || entries().filter(|(_, entry)| !matches!(entry, Entry::Accepted(_))).map(|(draft, _)| draft);
-        self.directory.release_drafts(not_accepted());
-        self.directory.count_cooled(entries().filter(|(_, entry)| matches!(entry, Entry::Cooling { .. })).count());
+        let cooled = grant.entries.iter().filter(|entry| matches!(entry, Entry::Cooling { .. })).count();
+        self.directory.count_cooled(cooled);
         let receipts = || grant.entries.iter().map(Receipt::of).collect();
         let answer = match answer {
             Answer::Sender(accepted) => {
@@ -377,22 +373,25 @@ impl Persistence {
         Reported::Committed { committed: Arc::new(committed), waiter: answer, ahead }
     }
 
-    /// Drafts that were not accepted, all or some: those that have gone ahead are to be taken back.
+    /// Drafts that were not accepted, all or some (known already, come too soon, or their change has failed): they take no
+    /// place in the inbox, and those that have gone ahead are to be taken back.
     fn retract(&self, change: &Change, grant: Option<&Grant>, ahead: bool) -> Option<Reported> {
         let refused =
             |place: usize| grant.is_none_or(|grant| !matches!(grant.entries.get(place), Some(Entry::Accepted(_))));
-        let mut gone = change.drafts.iter().enumerate().filter(|(place, _)| refused(*place)).peekable();
-        gone.peek()?;
+        let gone: Vec<_> = change.drafts.iter().enumerate().filter(|(place, _)| refused(*place)).collect();
+        if gone.is_empty() {
+            return None;
+        }
+        self.directory.release_drafts(gone.iter().map(|(_, draft)| *draft));
         if !ahead {
-            self.directory.leave_corridor(gone.map(|(_, draft)| draft));
+            self.directory.leave_corridor(gone.iter().map(|(_, draft)| *draft));
             return None;
         }
         let numbering = change.numbering?;
-        Some(Reported::Retracted(gone.map(|(place, draft)| (draft.to, numbering.id(place))).collect()))
+        Some(Reported::Retracted(gone.into_iter().map(|(place, draft)| (draft.to, numbering.id(place))).collect()))
     }
 
     fn fail(&self, change: Change, failure: CommitFailure, answer: Answer, answered: &mut Vec<Answered>) -> Reported {
-        self.directory.release_drafts(&change.drafts);
         if change.unseats() {
             self.directory.calm_down();
         }

@@ -6,6 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Writes one named write into the application's own tables, inside the transaction that holds the message about it.
+///
+/// What it finds in the house's own tables is not promised: an envelope that comes and goes in one transaction, for
+/// instance, is never in them.
 pub type WriteHandler = Arc<dyn Fn(&Transaction<'_>, &[u8]) -> rusqlite::Result<()> + Send + Sync>;
 
 /// When a commit counts as durable.
