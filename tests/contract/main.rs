@@ -9,6 +9,7 @@ mod dead_letters;
 mod delivery;
 mod failure;
 mod file;
+mod flow_wounds;
 mod flows;
 mod flows_killed;
 mod input;

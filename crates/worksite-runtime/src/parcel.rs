@@ -1,6 +1,7 @@
 //! Parcels own the way of a volatile draft from the gate to its worker. Many wait at once, and waiting in cold memory is
 //! what they cost: so a plain one travels without the fields it does not use.
 
+use crate::flows::VolatileJobs;
 use actix::Message;
 use std::sync::Arc;
 use worksite_model::{Draft, Encoding, Envelope, EnvelopeId, Payload, PersonId, Priority, Timestamp};
@@ -24,6 +25,8 @@ enum Parcel {
         body: Arc<[u8]>,
     },
     Full(Box<Draft>),
+    /// To a flow, with the jobs it is.
+    Post(Box<(Draft, VolatileJobs)>),
 }
 
 impl DeliverVolatile {
@@ -52,6 +55,19 @@ impl DeliverVolatile {
         Self { routine: u32::try_from(routine).unwrap_or(u32::MAX), parcel }
     }
 
+    /// A post, which a flow takes.
+    pub(crate) fn post(draft: Draft, jobs: VolatileJobs) -> Self {
+        Self { routine: u32::MAX, parcel: Parcel::Post(Box::new((draft, jobs))) }
+    }
+
+    /// The draft and its jobs, if it is a post.
+    pub(crate) fn open_post(self) -> Option<(Draft, VolatileJobs)> {
+        match self.parcel {
+            Parcel::Post(post) => Some(*post),
+            Parcel::Plain { .. } | Parcel::Full(_) => None,
+        }
+    }
+
     /// The place of the routine that takes it.
     pub(crate) fn routine(&self) -> usize {
         self.routine as usize
@@ -66,6 +82,7 @@ impl DeliverVolatile {
                 Draft::of(to, Payload { encoding, type_name, version, checksum, body }).priority(priority)
             }
             Parcel::Full(draft) => *draft,
+            Parcel::Post(post) => post.0,
         };
         Envelope { id: EnvelopeId(0), accepted_at: now, draft }
     }

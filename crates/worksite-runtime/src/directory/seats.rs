@@ -1,6 +1,7 @@
 //! Where workers sit while they are awake: seated, told, and cleared.
 
 use super::{Desk, Directory, addressable};
+use crate::flows::VolatileJobs;
 use crate::intake::Course;
 use crate::parcel::DeliverVolatile;
 use crate::status::{Status, Tenure};
@@ -91,6 +92,7 @@ impl Directory {
     pub(crate) fn deliver_volatile(
         &self,
         draft: Draft,
+        jobs: Option<VolatileJobs>,
         registry: &Registry,
     ) -> Result<Option<DeliverVolatile>, Box<(Rejection, Draft)>> {
         let desks = self.read();
@@ -100,7 +102,10 @@ impl Directory {
         };
         desk.used.store(self.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
         desk.volatile.store(true, Ordering::Release);
-        let delivery = DeliverVolatile::new(draft, routine);
+        let delivery = match jobs {
+            Some(jobs) => DeliverVolatile::post(draft, jobs),
+            None => DeliverVolatile::new(draft, routine),
+        };
         match &desk.address {
             Some(worker) => worker.do_send(delivery),
             None => return Ok(Some(delivery)),

@@ -16,7 +16,8 @@ impl Handler<DeliverVolatile> for Worker {
         }
         if matches!(self.doing, Doing::Held) || self.volatile_count() >= self.house.limits.volatile_drafts_max {
             if self.flow.is_some() {
-                self.lose_post(delivery);
+                drop(delivery);
+                self.tell_volatile();
             }
             return self.house.directory.lose_volatile(1);
         }
