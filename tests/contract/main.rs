@@ -25,6 +25,7 @@ mod restart;
 mod roster;
 mod run_recovery;
 mod run_rules;
+mod run_wounds;
 mod runners;
 mod runs;
 mod schedule;

@@ -202,10 +202,11 @@ type Polling = Pin<Box<dyn Future<Output = Result<Vec<RunnerCommand>, RunError>>
 /// Asks for what there is to do, as a runner that waits for it.
 pub(super) fn poll(dispatcher: &Addr<Dispatcher>, runner: &RunnerInfo) -> Polling {
     let (runner, capabilities, most) = (runner.id.clone(), runner.capabilities.clone(), runner.slots as usize);
-    Box::pin(ask(dispatcher, |reply| {
+    let offered = ask(dispatcher, |reply| {
         let wait = Some(POLL_TIME);
         Command::Claim(Claim { runner, capabilities, most, wait, until: None, polls: true, reply })
-    }))
+    });
+    Box::pin(async move { Ok(offered.await?.take()) })
 }
 
 /// Hands a command over, and waits for its answer.
