@@ -14,6 +14,9 @@ use worksite_model::{
 /// The way back for an answer.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, RunError>>;
 
+/// Runs that have changed, and the way back for whoever waits to hear so.
+pub(crate) type Told = (Vec<Arc<Run>>, Reply<Vec<Arc<Run>>>);
+
 /// What can be asked of the dispatcher.
 pub(crate) enum Command {
     /// Add these, all or none. The sessions they resume have been read by now, if they were to be.
@@ -35,7 +38,7 @@ pub(crate) enum Command {
     /// End a schedule.
     Unschedule { name: String, reply: Reply<()> },
     /// A schedule's run was refused, as part of these writes: it goes on without it. Who waits hears of the others.
-    PassOver { asked_for: Vec<RunWrite>, told: Option<(Vec<Arc<Run>>, Reply<Vec<Arc<Run>>>)> },
+    PassOver { asked_for: Vec<RunWrite>, told: Option<Told> },
     /// Do what time has brought.
     Tick { reply: Option<Reply<Vec<Arc<Run>>>> },
     /// Tell when a run has ended.

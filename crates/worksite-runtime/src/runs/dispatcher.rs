@@ -3,7 +3,7 @@
 //! Asks: persistence, to look up what the board does not have. Tells: whoever asked, after the commit. Never: changes the
 //! board ahead of the store, or polls: a runner that waits is woken by what makes a run claimable.
 
-use super::command::{Claim, Command, Offer, OnTheWay, Reply, RunnerCommand, Setback, Then};
+use super::command::{Claim, Command, Offer, OnTheWay, Reply, RunnerCommand, Setback, Then, Told};
 use super::error::RunError;
 use crate::error::CommitFailure;
 use crate::metrics::Histogram;
@@ -618,7 +618,7 @@ impl Dispatcher {
 
     /// Proposes what a schedule asks for. If that is refused, the schedule goes on without it: nobody asks again and again for
     /// what cannot be.
-    fn propose_fired(&mut self, writes: Vec<RunWrite>, told: Option<(Vec<Arc<Run>>, Reply<Vec<Arc<Run>>>)>) {
+    fn propose_fired(&mut self, writes: Vec<RunWrite>, told: Option<Told>) {
         let asked_for = writes.clone();
         let then: Then = Box::new(move |said| match (said, told) {
             (Err(Setback::Error(RunError::Rejected { rejection, .. })), told) => {
