@@ -14,6 +14,8 @@ use worksite::prelude::*;
 fn a_runner_to_be_killed() {
     let Ok(folder) = std::env::var("WORKSITE_RUNNER_FOLDER") else { return };
     std::fs::write(format!("{folder}/{}", std::process::id()), "").unwrap();
+    let hangs =
+        std::env::var_os("WORKSITE_RUNNER_HANGS").is_some() && std::fs::create_dir(format!("{folder}/hung")).is_ok();
     let say = |word: Word| {
         // Not `print!`: the harness keeps that to itself.
         let mut out = std::io::stdout().lock();
@@ -21,6 +23,12 @@ fn a_runner_to_be_killed() {
         out.flush().unwrap();
     };
     for line in std::io::stdin().lock().lines() {
+        if hangs {
+            // It says nothing more, and does not hear that its standard input ends.
+            loop {
+                std::thread::park();
+            }
+        }
         match Order::from_line(&line.unwrap()) {
             Some(Order::Run { id, fence, payload, .. }) => {
                 say(Word::Started(Which { id: id.clone(), fence }));
@@ -84,6 +92,35 @@ async fn runners_as_child_processes_killed_at_random_end_every_run_once() {
     let counts = queue.metrics().await.unwrap().counts;
     assert_eq!((counts.completed, counts.failed, counts.held, counts.pending), (RUNS, 0, 0, 0));
     assert!(counts.requeued > 0, "somebody was killed at work");
+    site.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_hangs_is_killed_when_its_lease_has_ended_and_its_run_is_done_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Worksite::open(folder.path().join("site.db")).await.unwrap();
+    let queue = site.run_queue().await.unwrap();
+    let pids = folder.path().join("pids");
+    std::fs::create_dir(&pids).unwrap();
+    let runner = worksite::runtime::CommandRunner::new(RunnerInfo::new("child", Capabilities::none()), "env");
+    let runner =
+        runner.argument("WORKSITE_RUNNER_HANGS=1").argument(format!("WORKSITE_RUNNER_FOLDER={}", pids.display()));
+    let program = std::env::current_exe().unwrap();
+    let harness = ["--exact", "runners::a_runner_to_be_killed", "--nocapture", "--test-threads=1"];
+    queue.employ_command(
+        harness.into_iter().fold(runner.argument(program), |runner, argument| runner.argument(argument)),
+    );
+    let lease = Duration::from_millis(500);
+    let run = queue.add_run(RunDraft::of(&"7".to_string()).unwrap().lease(lease)).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(60), queue.wait(run.id)).await.expect("it ends").unwrap();
+    assert_eq!((end.status, end.attempts, &end.error), (RunStatus::Completed, 1, &None));
+    let pids = std::fs::read_dir(&pids).unwrap().map(|entry| entry.unwrap().file_name());
+    let living = |pid: &std::ffi::OsString| {
+        let asked = std::process::Command::new("kill").arg("-0").arg(pid).stderr(std::process::Stdio::null()).status();
+        asked.unwrap().success()
+    };
+    let pids: Vec<_> = pids.filter(|name| *name != "hung").collect();
+    assert_eq!((pids.len(), pids.iter().filter(|pid| living(pid)).count()), (2, 1), "the one that hung is dead");
     site.shutdown().await;
 }
 

@@ -104,6 +104,26 @@ fn a_flow_that_crashes_at_every_commit_counts_everything_once() {
 }
 
 #[test]
+fn who_changes_a_state_by_hand_is_answered_when_the_store_dies() {
+    for fault in [Fault::UnknownLost(3), Fault::Damaged(3), Fault::CrashAfter(3)] {
+        block_on(async {
+            let store = FaultyStore::new(Box::new(MemoryStore::open(&MemoryDisk::default())), vec![fault]);
+            let clock = Clock::tokio(Timestamp::from_seconds(1_000));
+            let runtime = Runtime::builder().flow(flow()).clock(clock).start_local(Box::new(store)).await.unwrap();
+            let worker = Flows::new(runtime.clone()).attach("f", 7).await.unwrap();
+            worker.update_state("first", |state: &mut u64| *state = 1).await.unwrap();
+            // The second comes while the first is being written.
+            let change = || worker.update_state("first", |state: &mut u64| *state += 1);
+            let both = async { tokio::join!(change(), change()) };
+            let (first, second) =
+                tokio::time::timeout(Duration::from_secs(600), both).await.expect("both are answered");
+            assert!(first.is_err() && second.is_err(), "{fault:?}: {first:?}, {second:?}");
+            runtime.shutdown_within(Duration::from_millis(100)).await;
+        });
+    }
+}
+
+#[test]
 fn a_flow_goes_on_when_room_returns() {
     let sum: u64 = (0..POSTS).map(|number| 2 * number + 100).sum();
     for commit in 2..40 {

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 use worksite_model::{
-    CallbackReport, Capabilities, Conflict, Payload, RunDraft, RunFilter, RunReport, RunStatus, RunnerInfo, SessionUse,
-    Store, Timestamp,
+    Advice, CallbackReport, Capabilities, Conflict, Ended, Outcome, Payload, Person, Routine, RunDraft, RunFilter,
+    RunReport, RunStatus, RunnerInfo, SessionUse, Store, Timestamp, Turn,
 };
-use worksite_runtime::{Clock, RunError, RunQueue, Runtime};
+use worksite_runtime::{Clock, PersonRunner, RunError, RunQueue, Runtime};
 use worksite_simulation::{Fault, FaultyStore, MemoryDisk, MemoryStore};
 use worksite_store::{SqliteOptions, SqliteStore};
 
@@ -78,6 +78,64 @@ fn live(store: Box<dyn Store>, faults: Vec<Fault>) -> Option<End> {
         runtime.shutdown().await;
         end.ok()
     })
+}
+
+/// Squares numbers.
+struct Square;
+
+impl Routine for Square {
+    const NAME: &'static str = "square";
+    type State = u64;
+    type Message = u64;
+
+    fn perform(&self, turn: &mut Turn<u64>, number: u64) -> Ended {
+        *turn.state += 1;
+        turn.reply(&(number * number))?;
+        Ok(Outcome::Done)
+    }
+}
+
+/// A worker of the house works off runs that have one attempt each, through these faults; gives how many runs completed,
+/// and how many messages were done.
+async fn work_off(faults: Vec<Fault>) -> (usize, Option<u64>) {
+    const RUNS: u64 = 6;
+    let patiently = async |tried: Result<(), Advice>| match tried {
+        Ok(()) => true,
+        Err(advice) => {
+            assert_eq!(advice, Advice::RetryLater);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            false
+        }
+    };
+    let store = FaultyStore::new(Box::new(MemoryStore::open(&MemoryDisk::default())), faults);
+    let builder = Runtime::builder().routine(Square).seed(7).clock(Clock::tokio(START));
+    let runtime = builder.start_local(Box::new(store)).await.unwrap();
+    while !patiently(runtime.join(Person::new(1, "ada")).await.map(drop).map_err(|error| error.advice())).await {}
+    let queue = runtime.run_queue().await.unwrap();
+    queue.employ_person(PersonRunner::new(1, Capabilities::none()).slots(2));
+    for number in 0..RUNS {
+        let draft = || RunDraft::of(&number).unwrap().attempts_max(1).unique(number.to_string(), Conflict::Existing);
+        while !patiently(queue.add_run(draft()).await.map(drop).map_err(|error| error.advice())).await {}
+    }
+    let mut completed = 0;
+    for run in queue.get_all_runs_from_db(&[]).await.unwrap() {
+        let end = tokio::time::timeout(Duration::from_secs(3_600), queue.wait(run.id)).await.expect("it ends").unwrap();
+        completed += usize::from(end.status == RunStatus::Completed);
+    }
+    let done = runtime.state(1, "square").await.unwrap();
+    runtime.shutdown().await;
+    (completed, done)
+}
+
+#[test]
+fn a_worker_of_the_house_works_on_when_room_returns_and_what_it_has_done_is_reported() {
+    for commit in 2..30 {
+        for fault in [Fault::Full(commit, commit + 1), Fault::Busy(commit, commit)] {
+            let time = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let worked = tokio::task::LocalSet::new().block_on(&time, work_off(vec![fault]));
+            assert_eq!(worked, (6, Some(6)), "through {fault:?}");
+        }
+    }
 }
 
 fn expected() -> End {

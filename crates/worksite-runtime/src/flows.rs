@@ -15,8 +15,8 @@ use crate::persistence::Read;
 use crate::supervisor::AwaitJobs;
 use crate::{DeskError, Runtime};
 pub(crate) use act::{Act, Scene};
-pub(crate) use board::Board;
 pub use board::FlowSettings;
+pub(crate) use board::{Board, VolatileJobs};
 pub use error::FlowError;
 pub use posting::{JobHandle, Posting};
 use std::time::Duration;
@@ -241,14 +241,18 @@ impl Flows {
     /// Waits until a job has ended: true; or until the time is over: false.
     ///
     /// # Errors
-    /// [`FlowError::UnknownJob`], [`FlowError::Desk`].
+    /// [`FlowError::UnknownJob`], also when its post is removed before it was taken, all is cleared, or a volatile one is lost;
+    /// and [`FlowError::Desk`].
     pub async fn wait_for(&self, id: JobId, time_max: Option<Duration>) -> Result<bool, FlowError> {
         // First in line, then looked at: it may end in between.
         let waiting = self.wait(Some(id), time_max);
         match self.get_job(id).await? {
             Some(job) if job.status.is_final() => Ok(true),
             None if !id.is_volatile() => Err(FlowError::UnknownJob(id)),
-            _ => waiting.await,
+            _ => match waiting.await {
+                Err(_dropped) if !self.runtime.0.house.directory.is_closed() => Err(FlowError::UnknownJob(id)),
+                ended => ended,
+            },
         }
     }
 

@@ -192,7 +192,9 @@ impl RunQueue {
         polls: bool,
     ) -> impl Future<Output = Asked<Vec<RunnerCommand>>> + Send + use<> {
         let (runner, capabilities) = (runner.id.clone(), runner.capabilities.clone());
-        self.ask(|reply| Command::Claim(Claim { runner, capabilities, most, wait, until: None, polls, reply }))
+        let offered =
+            self.ask(|reply| Command::Claim(Claim { runner, capabilities, most, wait, until: None, polls, reply }));
+        async move { Ok(offered.await?.take()) }
     }
 
     /// Reports on a run as it was claimed. Said twice it counts once; said of a claim that is not the last one any more, or

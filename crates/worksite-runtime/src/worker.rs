@@ -383,6 +383,9 @@ impl Worker {
         if let Some(updates) = self.updates.take() {
             updates.waiting.into_iter().for_each(|update| update.refuse(DeskError::Held(self.person)));
         }
+        if let Some(desk) = &mut self.flow {
+            desk.refuse_acts(|| DeskError::Held(self.person));
+        }
         self.tenure.fail(reason.to_string());
         self.tenure.set(Status::Failed);
         self.report_sleep();

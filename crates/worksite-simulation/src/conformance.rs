@@ -78,6 +78,7 @@ pub const CASES: &[Case] = &[
     ("the_history_is_filtered_and_paged_the_newest_first", runs::the_history_is_filtered_and_paged_the_newest_first),
     ("a_schedule_moves_once", runs::a_schedule_moves_once),
     ("each_opening_is_another_life", runs::each_opening_is_another_life),
+    ("a_session_stays_as_long_as_a_child_may_call_it_back", runs::a_session_stays_as_long_as_a_child_may_call_it_back),
     ("runs_are_forgotten_by_status_age_and_count", runs::runs_are_forgotten_by_status_age_and_count),
     ("random_changes_mean_what_a_plain_model_says", random::random_changes_mean_what_a_plain_model_says),
     ("random_changes_mean_the_same_as_in_memory", random::random_changes_mean_the_same_as_in_memory),

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use worksite_model::{
-    RecoveredRuns, Refusal, Run, RunFilter, RunId, RunStatus, RunWrite, Schedule, Session, SessionUse, Timestamp,
+    ExecutionMode, RecoveredRuns, Refusal, Run, RunFilter, RunId, RunStatus, RunWrite, Schedule, Session, SessionUse,
+    Timestamp,
 };
 
 /// The queue's tables.
@@ -113,9 +114,13 @@ impl MemoryRuns {
         self.sessions.get(id).map(|session| Session { status: latest.map(|run| run.status), ..session.clone() })
     }
 
-    /// How many sessions there are, and those without any run.
+    /// How many sessions there are, and those without any run, and without any child that will call back.
     pub(crate) fn forgettable_sessions(&self) -> (usize, Vec<(Timestamp, String)>) {
-        let used = |id: &str| self.runs.values().any(|run| run.session() == Some(id));
+        let is_awaited = |run: &Run| run.draft.mode == ExecutionMode::AsyncCallback && run.called_back.is_none();
+        let uses = |run: &Run, id: &str| {
+            run.session() == Some(id) || (is_awaited(run) && run.draft.parent.as_deref() == Some(id))
+        };
+        let used = |id: &str| self.runs.values().any(|run| uses(run, id));
         let idle = self.sessions.values().filter(|session| !used(&session.id));
         (self.sessions.len(), idle.map(|session| (session.created_at, session.id.clone())).collect())
     }

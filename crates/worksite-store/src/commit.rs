@@ -82,9 +82,9 @@ impl Store for SqliteStore {
         let sql = "SELECT encoding, type, version, checksum, body FROM states WHERE person = ?1 AND routine = ?2";
         let read = || {
             let mut statement = self.connection.prepare_cached(sql)?;
-            statement.query_row(params![person.0, routine], |row| row::payload(row, 0)).optional()
+            statement.query_row(params![person.0, routine], |row| row::state(row, 0)).optional()
         };
-        read().map(Option::flatten).map_err(|error| read_error(&error))
+        read().map_err(|error| read_error(&error))
     }
 
     fn paused(&mut self) -> Result<Vec<PersonId>, StoreError> {

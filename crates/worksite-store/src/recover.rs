@@ -104,8 +104,8 @@ const QUARANTINE: &str = "INSERT INTO quarantine (id, recipient, reason, found_a
 pub(crate) fn read_states(connection: &Connection, person: PersonId) -> rusqlite::Result<Vec<(String, Payload)>> {
     let sql = "SELECT routine, encoding, type, version, checksum, body FROM states WHERE person = ?1 ORDER BY routine";
     let mut statement = connection.prepare_cached(sql)?;
-    let states = statement.query_map([person.0], |row| Ok((row.get(0)?, row::payload(row, 1)?)))?;
-    states.filter_map(|state| state.map(|(routine, payload)| Some((routine, payload?))).transpose()).collect()
+    let states = statement.query_map([person.0], |row| Ok((row.get(0)?, row::state(row, 1)?)))?;
+    states.collect()
 }
 
 /// A page of dead letters in order of ids; those whose envelopes cannot be read are left out.

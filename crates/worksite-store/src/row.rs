@@ -159,6 +159,18 @@ pub(crate) fn payload(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Pa
     }))
 }
 
+/// A state. One in an encoding that this build does not know is not as if there were none: nobody can decode it, and the
+/// error says why.
+pub(crate) fn state(row: &Row<'_>, first: usize) -> rusqlite::Result<Payload> {
+    if let Some(payload) = payload(row, first)? {
+        return Ok(payload);
+    }
+    let (encoding, type_name): (i64, String) = (row.get(first)?, row.get(first + 1)?);
+    let type_name = format!("{type_name} in the unknown encoding {encoding}");
+    let body = row.get_ref(first + 4)?.as_blob()?.into();
+    Ok(Payload::from_body(Encoding::Bincode, type_name.into(), row.get(first + 2)?, body))
+}
+
 fn get<T: FromSql>(row: &Row<'_>, column: usize) -> Result<T, String> {
     row.get(column).map_err(|error| error.to_string())
 }

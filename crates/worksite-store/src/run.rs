@@ -310,8 +310,18 @@ struct Words {
 }
 
 impl Words {
-    /// Reads a run; what is wrong with it, when it cannot be read.
+    /// Reads a run; what is wrong with it, when it cannot be read: a bad row is nobody else's trouble.
     fn run(&mut self, row: &Row<'_>) -> rusqlite::Result<Result<Run, String>> {
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+        match self.fitting(row) {
+            Err(error @ (FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))) => {
+                Ok(Err(error.to_string()))
+            }
+            read => read,
+        }
+    }
+
+    fn fitting(&mut self, row: &Row<'_>) -> rusqlite::Result<Result<Run, String>> {
         let status = RunStatus::from_name(row.get_ref(2)?.as_str()?);
         let demands = match row.get_ref(9)?.as_str_or_null()? {
             None => self.demands(""),
@@ -395,7 +405,8 @@ impl Words {
     }
 }
 
-/// Forgets runs that have ended, by status, age and count, and then sessions without any. What owes a callback stays.
+/// Forgets runs that have ended, by status, age and count, and then sessions without any. What owes a callback stays, and
+/// whom it is owed.
 pub(crate) fn prune(connection: &Connection, retention: &Retention, at: Timestamp) -> rusqlite::Result<(u64, u64)> {
     let mut pruned = 0;
     for (status, keep) in [
@@ -405,7 +416,9 @@ pub(crate) fn prune(connection: &Connection, retention: &Retention, at: Timestam
     ] {
         pruned += prune_status(connection, status, keep, at)?;
     }
-    let gone = "NOT EXISTS (SELECT 1 FROM runs WHERE session = sessions.id)";
+    // Nor one that is still to be told of a child.
+    let gone = "NOT EXISTS (SELECT 1 FROM runs WHERE session = sessions.id) AND NOT EXISTS (SELECT 1 FROM runs \
+                WHERE parent = sessions.id AND mode = 'async_callback' AND called_back IS NULL AND session IS NOT parent)";
     let sql = format!(
         "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE created_at < ?1 AND {gone} \
          ORDER BY created_at LIMIT ?2)"

@@ -76,8 +76,19 @@ impl Engine {
         true
     }
 
+    /// Whether a job was called off before its post was taken; it is not remembered any longer then.
+    pub(crate) fn was_called_off(&mut self, id: JobId) -> bool {
+        let called_off = !self.cancelled.is_empty() && self.cancelled.remove(&id);
+        self.header_dirty |= called_off;
+        called_off
+    }
+
     /// A job that could not even begin.
     pub(crate) fn stillborn(&mut self, id: JobId, created_at: Timestamp, post: &Post, error: String, now: Timestamp) {
+        // One that was called off has ended already.
+        if self.was_called_off(id) {
+            return;
+        }
         self.open_job(id, created_at, post);
         self.end_job(id, JobStatus::Failed, Some(error), now);
     }

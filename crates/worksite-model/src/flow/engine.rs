@@ -40,12 +40,14 @@ pub struct FlowMoment<'a> {
     pub closing: bool,
     /// A clock to measure turns by; nothing is measured without.
     pub clock: Option<&'a dyn Fn() -> Timestamp>,
+    /// Why turns at once fail before they begin: what they did the last time could not be written.
+    pub refused: Option<&'a str>,
 }
 
 impl FlowMoment<'_> {
     /// This moment, with more to do.
     pub fn at(now: Timestamp) -> Self {
-        Self { now, idle: false, closing: false, clock: None }
+        Self { now, idle: false, closing: false, clock: None, refused: None }
     }
 }
 
@@ -185,9 +187,27 @@ impl Engine {
         self.jobs.len()
     }
 
-    /// Volatile jobs that have not ended.
-    pub fn volatile_count(&self) -> usize {
-        self.jobs.keys().filter(|job| job.is_volatile()).count()
+    /// How many turns were begun in this life.
+    pub fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// Whether a post would be taken now.
+    pub fn has_room(&self, post: &Post) -> bool {
+        self.target(post).is_none_or(|(routine, slot)| !self.is_held_back(routine, slot))
+    }
+
+    fn target(&self, post: &Post) -> Option<(usize, usize)> {
+        let routine = self.flow.place(&post.routine)?;
+        let slot = self.flow.0.routines[routine].slots.iter().position(|slot| slot.name == post.slot)?;
+        Some((routine, slot))
+    }
+
+    /// Whether a slot is full and lets posts wait.
+    fn is_held_back(&self, routine: usize, slot: usize) -> bool {
+        let spec = &self.flow.0.routines[routine].slots[slot];
+        let waits = matches!(spec.overflow, Overflow::Wait | Overflow::WaitFor(_));
+        waits && self.nodes[routine].slots[slot].len() >= spec.data_max
     }
 
     /// Whether a job has not ended.
@@ -204,30 +224,24 @@ impl Engine {
     /// full stays with the caller, when the slot says so; of a post of many, what does not fit waits behind the slot.
     pub fn admit(&mut self, post: &Post, first: JobId, created_at: Timestamp, moment: FlowMoment<'_>) -> Admission {
         let flow = self.flow.clone();
-        let target = flow.place(&post.routine).and_then(|routine| {
-            let slot = flow.0.routines[routine].slots.iter().position(|slot| slot.name == post.slot)?;
-            Some((routine, slot))
-        });
         let id = |place: usize| {
             let place = i64::try_from(place).unwrap_or(i64::MAX);
             JobId(if first.is_volatile() { first.0 - place } else { first.0 + place })
         };
-        let Some((routine, slot)) = target else {
+        let Some((routine, slot)) = self.target(post) else {
             for place in 0..post.len() {
                 let error = format!("the flow has no slot {}.{}", post.routine, post.slot);
                 self.stillborn(id(place), created_at, post, error, moment.now);
             }
             return Admission::Taken;
         };
-        let spec = &flow.0.routines[routine].slots[slot];
-        let waits = matches!(spec.overflow, Overflow::Wait | Overflow::WaitFor(_));
-        if waits && self.nodes[routine].slots[slot].len() >= spec.data_max {
+        if self.is_held_back(routine, slot) {
             return Admission::Held;
         }
+        let spec = &flow.0.routines[routine].slots[slot];
         for place in 0..post.len() {
             let job = id(place);
-            if !self.cancelled.is_empty() && self.cancelled.remove(&job) {
-                self.header_dirty = true;
+            if self.was_called_off(job) {
                 continue;
             }
             let datum = match catch_unwind(AssertUnwindSafe(|| post.decode(place, &spec.takes))) {
@@ -314,7 +328,8 @@ impl Engine {
             let spec = &self.flow.0.routines[task.routine];
             !task.started && (spec.is_inline() || self.nodes[task.routine].turns < spec.turns_max())
         };
-        let tasks = self.tasks.values().filter(has_place).filter_map(|task| task.due);
+        // Who rests begins nothing, and is told when to go on.
+        let tasks = self.tasks.values().filter(|_| !self.resting).filter(has_place).filter_map(|task| task.due);
         let deadlines = self.deadlines.first().map(|(deadline, _)| *deadline);
         policies.chain(tasks).chain(deadlines).min()
     }
@@ -345,6 +360,7 @@ impl Engine {
             if task.has_row {
                 self.forget_task(id);
             }
+            self.turns += 1;
             self.perform(&flow.0, task, moment);
         }
         self.run(moment);
@@ -721,6 +737,9 @@ impl Engine {
     /// Has a turn at once.
     fn perform(&mut self, graph: &Graph, mut task: Task, moment: FlowMoment<'_>) {
         let (place, spec) = (task.routine, &graph.routines[task.routine]);
+        if let Some(reason) = moment.refused {
+            return self.fail(graph, task, RoutineFailure::new(FailureKind::Refused, reason), moment.now);
+        }
         if !graph.hooks.is_empty() && !self.is_allowed(graph, &task, moment.now) {
             return self.skip(graph, task, "a hook forbade the turn".into(), moment.now);
         }
@@ -806,7 +825,9 @@ impl Engine {
         }
         let mut emitted = std::mem::take(&mut context.emitted);
         for (event, datum) in emitted.drain(..) {
-            self.route(graph, &task, usize::from(event), datum, now);
+            if !self.route(graph, &task, usize::from(event), datum, now) {
+                break;
+            }
         }
         context.emitted = emitted;
         self.drafts.append(&mut context.drafts);
@@ -818,20 +839,20 @@ impl Engine {
         self.scratch = Some(context);
     }
 
-    /// Sends what was emitted along its connections.
-    fn route(&mut self, graph: &Graph, task: &Task, event: usize, datum: Datum, now: Timestamp) {
+    /// Sends what was emitted along its connections; false when that was the end of its jobs, and nothing else of it is to go.
+    fn route(&mut self, graph: &Graph, task: &Task, event: usize, datum: Datum, now: Timestamp) -> bool {
         if !graph.hooks.is_empty() {
             let name = &graph.routines[task.routine].events[event].name;
             let turn = self.view(graph, task, now);
             if !graph.hooks.iter().all(|hook| fenced(|| hook.emits(&turn, name))) {
-                return;
+                return true;
             }
         }
         let routes = &graph.routes[task.routine][event];
         self.nodes[task.routine].counts.emitted += 1;
         if routes.is_empty() {
             self.unconnected += 1;
-            return;
+            return true;
         }
         for route in routes {
             let mapped = match &route.map {
@@ -844,7 +865,7 @@ impl Engine {
                             let error = Some(format!("a mapping: {failure}"));
                             self.end_job(*job, JobStatus::Failed, error, now);
                         }
-                        return;
+                        return false;
                     }
                 },
                 None => Some(datum.clone()),
@@ -863,6 +884,7 @@ impl Engine {
             }
             self.put(route.routine, route.slot, datum, task.jobs.clone(), task.volatile, now);
         }
+        true
     }
 
     /// A turn has failed: its strategy says what becomes of it.
@@ -1084,6 +1106,36 @@ mod tests {
         engine.wake(at(3));
         assert_eq!(jobs(&save(&mut engine)), [(1, JobStatus::Completed), (2, JobStatus::Completed)]);
         assert_eq!(engine.nodes[0].counts.retried, 4);
+    }
+
+    #[test]
+    fn who_rests_has_no_moment_at_which_a_retry_comes_due() {
+        let flow = Flow::builder("f").routine("a", fails_twice().on_error(retrying(3))).build().unwrap();
+        let mut engine = engine(flow);
+        post(&mut engine, 1, "a.in", &[1]);
+        engine.rest(true);
+        assert_eq!(engine.due(), None, "it would be woken again and again for what it may not begin");
+        engine.rest(false);
+        assert_eq!(engine.due(), Some(Timestamp::from_seconds(1)));
+    }
+
+    #[test]
+    fn a_mapping_that_panics_is_the_end_of_all_that_its_turn_emitted() {
+        let twice = |call: &mut Call<()>| {
+            let number = call.first::<u64>("in").map_or(0, |number| *number);
+            call.emit("out", number)?;
+            Ok(call.emit("out", number + 1)?)
+        };
+        let twice = FlowRoutine::new(twice).slot::<u64>("in").event::<u64>("out");
+        let flow = Flow::builder("f").routine("a", twice).routine("b", sum());
+        let flow = flow.connect_mapped("a.out", "b.in", |number: &u64| {
+            assert_ne!(*number, 13);
+            *number
+        });
+        let mut engine = engine(flow.build().unwrap());
+        post(&mut engine, 1, "a.in", &[13]);
+        assert_eq!(jobs(&save(&mut engine)), [(1, JobStatus::Failed)]);
+        assert_eq!(state(&mut engine, "b"), 0, "nothing goes on for a job that has ended");
     }
 
     #[test]
@@ -1369,6 +1421,31 @@ mod tests {
         for seed in 1..300 {
             assert_eq!(play(seed, true), (jobs.clone(), rows.clone()), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn turns_that_a_new_version_may_not_have_at_once_wait_for_their_place() {
+        fn pooled<S: crate::Durable + Default + Clone>(count: fn(&mut S)) -> Flow {
+            let logic = move |call: &mut Call<S>| {
+                count(call.state_mut());
+                Ok(())
+            };
+            Flow::builder("f").routine("p", FlowRoutine::pooled(logic).slot::<u64>("in")).build().unwrap()
+        }
+        let mut engine = engine(pooled::<()>(|()| ()));
+        post(&mut engine, 1, "p.in", &[1, 1, 1]);
+        let mut disk = Disk::default();
+        disk.write(save(&mut engine));
+        assert_eq!(engine.starting(Timestamp::default()).len(), 3, "without a state, side by side");
+        let mut engine = disk.recover(pooled::<u64>(|count| *count += 1));
+        for left in [2, 1, 0] {
+            let mut runs = engine.starting(Timestamp::default());
+            assert_eq!(runs.len(), 1, "with a state, one at a time");
+            engine.finish(runs.remove(0).perform(), at(1));
+            disk.write(save(&mut engine));
+            assert_eq!(engine.open_count(), left);
+        }
+        assert_eq!(state(&mut engine, "p"), 3);
     }
 
     #[test]

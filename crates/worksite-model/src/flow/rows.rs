@@ -245,7 +245,8 @@ impl Engine {
     }
 
     /// Reads a flow back: its rows in order of names, and its jobs that have not ended. Rows of routines or slots that the
-    /// flow does not have any more, or that cannot be read, are given up with their jobs, which have failed then.
+    /// flow does not have any more, or whose data it cannot read, are given up with their jobs, which have failed then. A row
+    /// that is damaged stays for whoever wants to look at it; the jobs it names have failed.
     ///
     /// # Errors
     /// [`PayloadError`] when a state cannot be read: then the worker has to rest until somebody looks.
@@ -262,7 +263,7 @@ impl Engine {
             engine.recover_job(job);
         }
         let prefix = format!("{}/", engine.flow.name());
-        let mut lost: Vec<(String, Vec<JobId>, String)> = Vec::new();
+        let mut lost: Vec<Lost> = Vec::new();
         for (name, payload) in rows {
             let Some((kind, rest)) =
                 name.strip_prefix(&prefix).and_then(|name| name.split_once('/').or(Some((name, ""))))
@@ -277,23 +278,19 @@ impl Engine {
                 }
                 "item" => {
                     let Ok(row) = u64::from_str_radix(rest, 16) else { continue };
-                    engine.next_row = engine.next_row.max(row + 1);
-                    if let Err((jobs, reason)) = engine.recover_item(row, payload) {
-                        lost.push((name.clone(), jobs, reason));
-                    }
+                    engine.next_row = engine.next_row.max(row.saturating_add(1));
+                    lost.extend(engine.recover_item(row, payload).err());
                 }
                 "task" => {
                     let Ok(id) = u64::from_str_radix(rest, 16) else { continue };
-                    engine.next_row = engine.next_row.max(id + 1);
-                    if let Err((jobs, reason)) = engine.recover_task(id, payload) {
-                        lost.push((name.clone(), jobs, reason));
-                    }
+                    engine.next_row = engine.next_row.max(id.saturating_add(1));
+                    lost.extend(engine.recover_task(id, payload).err());
                 }
                 _ => {}
             }
         }
-        for (name, jobs, reason) in lost {
-            engine.forgotten.push(name);
+        for Lost { row, jobs, reason } in lost {
+            engine.forgotten.extend(row);
             for job in jobs {
                 engine.end_job(job, JobStatus::Failed, Some(reason.clone()), now);
             }
@@ -325,43 +322,54 @@ impl Engine {
         Ok(())
     }
 
-    fn recover_item(&mut self, row: u64, payload: &Payload) -> Result<(), (Vec<JobId>, String)> {
-        let stored: StoredItem = payload.decode().map_err(|error| (Vec::new(), error.to_string()))?;
+    fn recover_item(&mut self, row: u64, payload: &Payload) -> Result<(), Lost> {
+        let stored: StoredItem = payload.decode().map_err(|error| {
+            let still_there = payload.decode_body::<StoredItem>();
+            Lost::damaged(still_there.map(|stored| stored.jobs), &error)
+        })?;
+        let given_up = |jobs, reason| Lost { row: Some(self.item_row(row)), jobs, reason };
         let StoredItem { routine, slot, jobs, at, datum } = stored;
         let place = self.flow.place(&routine).and_then(|place| {
             let slot = self.flow.0.routines[place].slots.iter().position(|known| known.name == slot)?;
             Some((place, slot))
         });
         let gone = || format!("the slot {routine}.{slot} is not in this flow any more");
-        let Some((place, number)) = place else { return Err((jobs, gone())) };
+        let Some((place, number)) = place else { return Err(given_up(jobs, gone())) };
         let takes = self.flow.0.routines[place].slots[number].takes;
-        let datum = takes.read(&datum).map_err(|error| (jobs.clone(), error.to_string()))?;
+        let datum = takes.read(&datum).map_err(|error| given_up(jobs.clone(), error.to_string()))?;
         let jobs = job_set(jobs);
         self.retain(&jobs);
         self.nodes[place].slots[number].push(Item { datum, jobs, at, row: Some(row), volatile: false });
         Ok(())
     }
 
-    fn recover_task(&mut self, id: u64, payload: &Payload) -> Result<(), (Vec<JobId>, String)> {
-        let stored: StoredTask = payload.decode().map_err(|error| (Vec::new(), error.to_string()))?;
+    fn recover_task(&mut self, id: u64, payload: &Payload) -> Result<(), Lost> {
+        let stored: StoredTask = payload.decode().map_err(|error| {
+            let still_there = payload.decode_body::<StoredTask>();
+            Lost::damaged(still_there.map(|stored| stored.jobs), &error)
+        })?;
+        let given_up = |jobs, reason| Lost { row: Some(self.task_row(id)), jobs, reason };
         let Some(routine) = self.flow.place(&stored.routine) else {
             let reason = format!("the routine {} is not in this flow any more", stored.routine);
-            return Err((stored.jobs, reason));
+            return Err(given_up(stored.jobs, reason));
         };
         let spec = self.flow.0.routines[routine].clone();
         let mut inputs = Vec::with_capacity(stored.inputs.len());
         for (slot, datum) in &stored.inputs {
             let Some(place) = spec.slots.iter().position(|known| known.name == *slot) else {
-                return Err((stored.jobs, format!("the slot {}.{slot} is not in this flow any more", spec.name)));
+                let reason = format!("the slot {}.{slot} is not in this flow any more", spec.name);
+                return Err(given_up(stored.jobs, reason));
             };
-            let datum =
-                spec.slots[place].takes.read(datum).map_err(|error| (stored.jobs.clone(), error.to_string()))?;
+            let read = spec.slots[place].takes.read(datum);
+            let datum = read.map_err(|error| given_up(stored.jobs.clone(), error.to_string()))?;
             inputs.push((u16::try_from(place).unwrap_or(u16::MAX), datum));
         }
         let jobs = job_set(stored.jobs);
         self.retain(&jobs);
-        // What was at once before and is not now, or the other way, is repeated as it is now.
-        let due = stored.due.or_else(|| spec.is_inline().then_some(stored.since));
+        // What was at once before and is not now, or the other way, is repeated as it is now; and of what may have fewer
+        // turns at once than before, the others wait for their place.
+        let waits = spec.is_inline() || self.nodes[routine].turns >= spec.turns_max();
+        let due = stored.due.or_else(|| waits.then_some(stored.since));
         if due.is_none() {
             self.nodes[routine].turns += 1;
         }
@@ -381,6 +389,21 @@ impl Engine {
         };
         self.tasks.insert(id, task);
         Ok(())
+    }
+}
+
+/// A row that is given up, with the jobs it names.
+struct Lost {
+    /// Its name, if it is to go.
+    row: Option<String>,
+    jobs: Vec<JobId>,
+    reason: String,
+}
+
+impl Lost {
+    /// A row that is not as it was written: what can still be read of it are perhaps its jobs.
+    fn damaged(jobs: Result<Vec<JobId>, PayloadError>, error: &PayloadError) -> Self {
+        Self { row: None, jobs: jobs.unwrap_or_default(), reason: error.to_string() }
     }
 }
 

@@ -181,6 +181,8 @@ impl RunBoard {
     /// The store has another run of this id than the board: it is right.
     pub fn correct(&mut self, id: RunId, run: Option<Arc<Run>>, now: Timestamp) {
         self.take_down(id);
+        self.owing.values_mut().for_each(|owed| drop(owed.remove(&id)));
+        self.owing.retain(|_, owed| !owed.is_empty());
         match run {
             Some(run) if !run.status.is_terminal() => self.put_up(run, now),
             Some(run) => self.owe(run),

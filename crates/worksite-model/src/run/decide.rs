@@ -364,6 +364,12 @@ impl RunBoard {
         writes
     }
 
+    /// Whether a word about something this runner holds is on its way: only when that has landed can all be taken from it.
+    pub fn is_speaking(&self, runner: &RunnerId) -> bool {
+        let mut held = self.holders.get(runner).into_iter().flatten();
+        held.any(|id| self.cards.get(id).is_some_and(|card| card.is_reserved))
+    }
+
     /// A runner has gone: what it holds waits again, or fails after its last attempt; what was to stop has.
     pub fn deregister(&mut self, runner: &RunnerId, now: Timestamp) -> Vec<RunWrite> {
         self.runners.forget(runner);
@@ -445,25 +451,40 @@ impl RunBoard {
 
     fn fire_one(&mut self, schedule: &Arc<Schedule>, now: Timestamp) -> Vec<RunWrite> {
         let (moments, after) = schedule.come(now);
-        let drafts: Vec<_> =
-            moments.iter().map(|moment| RunDraft { due: Some(*moment), ..schedule.draft.clone() }).collect();
-        // A schedule whose last run is still there under its unique key has nothing to add.
-        let mut writes = match self.add(&drafts, &[], now) {
-            Ok(Decision::Write(writes, _)) => writes,
-            _ => Vec::new(),
-        };
+        let mut writes = Vec::new();
+        for moment in moments {
+            let draft = RunDraft { due: Some(moment), ..schedule.draft.clone() };
+            // A schedule whose last run is still there under its unique key has nothing to add.
+            if let Ok(Decision::Write(added, _)) = self.add(&[draft], &[], now) {
+                writes.extend(added);
+            }
+        }
         self.firing.insert(schedule.name.clone());
         writes.push(RunWrite::Schedule { guard: schedule.next, schedule: Arc::new(after) });
         writes
     }
 
+    /// The write by which a schedule whose run was refused goes on without it: the last of what it asked for.
+    pub fn pass_over(&mut self, asked_for: &[RunWrite]) -> Option<RunWrite> {
+        let write = asked_for.last()?;
+        let RunWrite::Schedule { schedule, .. } = write else { return None };
+        self.firing.insert(schedule.name.clone()).then(|| write.clone())
+    }
+
     /// Sets or replaces a schedule.
-    pub fn schedule(&mut self, schedule: Schedule) -> Decision<Arc<Schedule>> {
+    ///
+    /// # Errors
+    /// [`RunRejection::Schedule`] for one whose runs would all be in one session.
+    pub fn schedule(&mut self, schedule: Schedule) -> Result<Decision<Arc<Schedule>>, RunRejection> {
+        if !matches!(schedule.draft.session, SessionUse::None | SessionUse::Start(None)) {
+            let reason = "its runs may start sessions of their own (Start(None)), or have none";
+            return Err(RunRejection::Schedule(reason.into()));
+        }
         if !self.firing.insert(schedule.name.clone()) {
-            return Decision::Wait;
+            return Ok(Decision::Wait);
         }
         let schedule = Arc::new(schedule);
-        Decision::Write(vec![RunWrite::Schedule { guard: None, schedule: schedule.clone() }], schedule)
+        Ok(Decision::Write(vec![RunWrite::Schedule { guard: None, schedule: schedule.clone() }], schedule))
     }
 
     /// Ends a schedule.

@@ -6,6 +6,7 @@ use croner::Cron;
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ pub enum Missed {
     /// None; also not for one that is later than this.
     Skip(Duration),
 }
+
+/// Moments that are looked at one after the other; of what slept longer only the last are looked for.
+const MOMENTS_SEEN_MAX: usize = 1_000;
 
 /// Runs at set times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,21 +98,44 @@ impl Schedule {
         Ok(next.map(|next| Timestamp::from_micros(next.timestamp().as_microsecond())))
     }
 
+    /// The last moments up to now, so many at most, that came after this one; nothing when there are none.
+    fn last_moments(&self, most: usize, after: Timestamp, now: Timestamp) -> Option<VecDeque<Timestamp>> {
+        let (cron, zone) = (Cron::from_str(&self.cron).ok()?, TimeZone::get(&self.zone).ok()?);
+        let (mut come, mut before) = (VecDeque::new(), now);
+        while come.len() < most {
+            let start = jiff::Timestamp::from_microsecond(before.as_micros()).ok()?.to_zoned(zone.clone());
+            let found: Zoned = cron.find_previous_occurrence(&start, come.is_empty()).ok()?;
+            before = Timestamp::from_micros(found.timestamp().as_microsecond());
+            if before <= after || come.front().is_some_and(|first| before >= *first) {
+                break;
+            }
+            come.push_front(before);
+        }
+        (!come.is_empty()).then_some(come)
+    }
+
     /// The moments that have come by now, as its policy has them, and the schedule as it is then.
     pub(crate) fn come(&self, now: Timestamp) -> (Vec<Timestamp>, Self) {
-        let (mut come, mut next) = (Vec::new(), self.next);
+        let (mut come, mut next) = (VecDeque::new(), self.next);
         // A schedule of every second that slept for a year has millions of moments: only the last ones are kept.
         let most = match self.missed {
             Missed::All(most) => most.max(1) as usize,
             Missed::Once | Missed::Skip(_) => 1,
         };
+        let mut seen = 0;
         while let Some(moment) = next.filter(|moment| *moment <= now) {
             if come.len() == most {
-                come.remove(0);
+                come.pop_front();
             }
-            come.push(moment);
+            come.push_back(moment);
+            seen += 1;
             next = self.after(moment).ok().flatten().filter(|after| *after > moment);
+            if seen == MOMENTS_SEEN_MAX {
+                come = self.last_moments(most, moment, now).unwrap_or(come);
+                next = self.after(now).ok().flatten().filter(|after| *after > now);
+            }
         }
+        let mut come = Vec::from(come);
         if let Missed::Skip(grace) = self.missed {
             come.retain(|moment| moment.after(grace) >= now);
         }
@@ -153,6 +180,16 @@ mod tests {
         let skip = nightly().missed(Missed::Skip(Duration::from_secs(3_600)));
         assert_eq!(skip.come(now).0.len(), 0);
         assert_eq!(skip.come(at("2026-03-28T01:45:00Z")).0.len(), 1);
+    }
+
+    #[test]
+    fn a_schedule_of_every_second_that_slept_for_half_a_century_knows_its_last_moments() {
+        let (then, now) = (at("1970-01-01T00:00:00Z"), at("2026-04-10T12:00:00Z"));
+        let secondly = Schedule::new("s", "* * * * * *", "UTC", RunDraft::new(), then).unwrap();
+        let (once, after) = secondly.come(now);
+        assert_eq!((&once[..], after.last, after.next), (&[now][..], Some(now), Some(at("2026-04-10T12:00:01Z"))));
+        let all = secondly.missed(Missed::All(3)).come(now).0;
+        assert_eq!(all, [at("2026-04-10T11:59:58Z"), at("2026-04-10T11:59:59Z"), now]);
     }
 
     #[test]

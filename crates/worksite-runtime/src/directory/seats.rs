@@ -1,6 +1,7 @@
 //! Where workers sit while they are awake: seated, told, and cleared.
 
 use super::{Desk, Directory, addressable};
+use crate::flows::VolatileJobs;
 use crate::intake::Course;
 use crate::status::{Status, Tenure};
 use crate::worker::{Deliver, DeliverVolatile, Worker};
@@ -91,6 +92,7 @@ impl Directory {
     pub(crate) fn deliver_volatile(
         &self,
         draft: Draft,
+        jobs: Option<VolatileJobs>,
         registry: &Registry,
     ) -> Result<Option<DeliverVolatile>, Box<(Rejection, Draft)>> {
         let desks = self.read();
@@ -102,7 +104,10 @@ impl Directory {
         if !desk.volatile.load(Ordering::Relaxed) {
             desk.volatile.store(true, Ordering::Release);
         }
-        let delivery = DeliverVolatile::new(draft, routine);
+        let delivery = match jobs {
+            Some(jobs) => DeliverVolatile::Post(Box::new((draft, jobs))),
+            None => DeliverVolatile::new(draft, routine),
+        };
         match &desk.address {
             Some(worker) => worker.do_send(delivery),
             None => return Ok(Some(delivery)),

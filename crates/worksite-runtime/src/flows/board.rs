@@ -126,16 +126,15 @@ impl Board {
         self.open_total.load(Ordering::Acquire) + self.volatile_open.load(Ordering::Acquire)
     }
 
-    /// Ids for so many volatile jobs, of which this is the first; they are open now.
-    pub(crate) fn open_volatile(&self, jobs: usize) -> JobId {
+    /// Ids for so many volatile jobs, of which this is the first; they are open as long as somebody has them.
+    pub(crate) fn open_volatile(self: &Arc<Self>, jobs: usize) -> (JobId, VolatileJobs) {
         let count = i64::try_from(jobs).unwrap_or(i64::MAX);
         self.volatile_open.fetch_add(jobs, Ordering::AcqRel);
-        JobId(-1 - self.last_volatile.fetch_add(count, Ordering::AcqRel))
+        let first = JobId(-1 - self.last_volatile.fetch_add(count, Ordering::AcqRel));
+        (first, VolatileJobs { board: self.clone(), open: jobs })
     }
 
-    /// Volatile jobs have ended.
-    pub(crate) fn end_volatile(&self, jobs: Vec<Job>) {
-        self.lose_volatile(jobs.len());
+    fn keep_ended_volatile(&self, jobs: Vec<Job>) {
         let mut ended = lock(&self.ended_volatile);
         let keep = jobs.len().saturating_sub(ENDED_VOLATILE_MAX);
         ended.extend(jobs.into_iter().skip(keep));
@@ -143,21 +142,9 @@ impl Board {
         ended.drain(..surplus);
     }
 
-    /// Volatile jobs have ended, if there are any here; who waits is to be told.
-    pub(crate) fn end_volatile_if_any(&self, jobs: Vec<Job>, tell: impl FnOnce()) {
-        if jobs.is_empty() {
-            return;
-        }
-        self.end_volatile(jobs);
-        if self.is_watched() {
-            tell();
-        }
-    }
-
-    /// Volatile jobs will not end: they are lost.
-    pub(crate) fn lose_volatile(&self, jobs: usize) {
-        let less = |count: usize| Some(count.saturating_sub(jobs));
-        let _always = self.volatile_open.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    /// Whether a volatile job has not ended.
+    pub(crate) fn has_open_volatile(&self) -> bool {
+        self.volatile_open.load(Ordering::Acquire) > 0
     }
 
     /// A volatile job that has ended not long ago.
@@ -179,6 +166,55 @@ impl Board {
 
     pub(crate) fn is_watched(&self) -> bool {
         self.watched.load(Ordering::Acquire)
+    }
+}
+
+/// Volatile jobs that somebody has, and has not ended. Who goes with some has lost them, whatever the way: nobody waits for
+/// them any longer.
+pub(crate) struct VolatileJobs {
+    board: Arc<Board>,
+    open: usize,
+}
+
+impl VolatileJobs {
+    /// None, to begin with.
+    pub(crate) fn none(board: Arc<Board>) -> Self {
+        Self { board, open: 0 }
+    }
+
+    /// Takes these over.
+    pub(crate) fn take_over(&mut self, mut others: Self) {
+        self.open += std::mem::take(&mut others.open);
+    }
+
+    /// These have ended, if there are any; who waits is to be told.
+    pub(crate) fn end(&mut self, jobs: Vec<Job>, tell: impl FnOnce()) {
+        if jobs.is_empty() {
+            return;
+        }
+        let ended = jobs.len().min(self.open);
+        // They can be looked at before they are not open any more: in between they would look lost.
+        self.board.keep_ended_volatile(jobs);
+        self.let_go(ended);
+        if self.board.is_watched() {
+            tell();
+        }
+    }
+
+    /// All of them are lost.
+    pub(crate) fn lose(&mut self) {
+        self.let_go(self.open);
+    }
+
+    fn let_go(&mut self, jobs: usize) {
+        self.open -= jobs;
+        self.board.volatile_open.fetch_sub(jobs, Ordering::AcqRel);
+    }
+}
+
+impl Drop for VolatileJobs {
+    fn drop(&mut self) {
+        self.lose();
     }
 }
 

@@ -140,13 +140,9 @@ impl Posting {
         let house = self.flows.runtime.0.house.clone();
         self.key = None;
         let (worker, mut post) = self.prepare(data)?;
-        let first = house.board.open_volatile(data.len());
+        let (first, jobs) = house.board.open_volatile(data.len());
         post.volatile_from = Some(first);
-        let draft = Draft::to(worker.id(), &post)?;
-        if let Err(error) = worker.flows().runtime.send_volatile(draft) {
-            house.board.lose_volatile(data.len());
-            return Err(error.into());
-        }
+        worker.flows().runtime.hand_over_volatile(Draft::to(worker.id(), &post)?, Some(jobs))?;
         Ok((worker, first))
     }
 

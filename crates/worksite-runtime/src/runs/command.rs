@@ -1,7 +1,9 @@
 //! What can be asked of the dispatcher: [`Command`]s, each with the way back for its answer. One that has to wait for a
 //! write on its way is kept as it is and performed again.
 
+use super::dispatcher::{Dispatcher, Unheard};
 use super::error::RunError;
+use actix::Addr;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use worksite_model::{
@@ -11,6 +13,9 @@ use worksite_model::{
 
 /// The way back for an answer.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, RunError>>;
+
+/// Runs that have changed, and the way back for whoever waits to hear so.
+pub(crate) type Told = (Vec<Arc<Run>>, Reply<Vec<Arc<Run>>>);
 
 /// What can be asked of the dispatcher.
 pub(crate) enum Command {
@@ -32,6 +37,8 @@ pub(crate) enum Command {
     Schedule { schedule: Box<Schedule>, reply: Reply<Arc<Schedule>> },
     /// End a schedule.
     Unschedule { name: String, reply: Reply<()> },
+    /// A schedule's run was refused, as part of these writes: it goes on without it. Who waits hears of the others.
+    PassOver { asked_for: Vec<RunWrite>, told: Option<Told> },
     /// Do what time has brought.
     Tick { reply: Option<Reply<Vec<Arc<Run>>>> },
     /// Tell when a run has ended.
@@ -49,7 +56,35 @@ pub(crate) struct Claim {
     pub(crate) until: Option<Timestamp>,
     /// Whether it wants to hear of runs to stop, and that it is to go, as well.
     pub(crate) polls: bool,
-    pub(crate) reply: Reply<Vec<RunnerCommand>>,
+    pub(crate) reply: Reply<Offer>,
+}
+
+/// What a runner is told, until somebody looks: what nobody looks at is given back, or told again.
+pub(crate) struct Offer {
+    pub(crate) runner: RunnerId,
+    pub(crate) commands: Vec<RunnerCommand>,
+    pub(crate) dispatcher: Addr<Dispatcher>,
+}
+
+impl Offer {
+    /// That there is nothing.
+    pub(crate) fn of_nothing(runner: RunnerId, dispatcher: Addr<Dispatcher>) -> Self {
+        Self { runner, commands: Vec::new(), dispatcher }
+    }
+
+    /// Somebody looks.
+    pub(crate) fn take(mut self) -> Vec<RunnerCommand> {
+        std::mem::take(&mut self.commands)
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        if !self.commands.is_empty() {
+            let commands = std::mem::take(&mut self.commands);
+            self.dispatcher.do_send(Unheard { runner: self.runner.clone(), commands });
+        }
+    }
 }
 
 /// What a runner is told when it asks for work: what is to stop first, then whether it is to go, then what to do.

@@ -3,7 +3,7 @@
 //! Asks: persistence, to look up what the board does not have. Tells: whoever asked, after the commit. Never: changes the
 //! board ahead of the store, or polls: a runner that waits is woken by what makes a run claimable.
 
-use super::command::{Claim, Command, OnTheWay, Reply, RunnerCommand, Setback, Then};
+use super::command::{Claim, Command, Offer, OnTheWay, Reply, RunnerCommand, Setback, Then, Told};
 use super::error::RunError;
 use crate::error::CommitFailure;
 use crate::metrics::Histogram;
@@ -203,7 +203,7 @@ impl Handler<Landed> for Dispatcher {
                 }
                 Some(Err(failure)) => {
                     self.undo(&writes, &failure, ctx);
-                    if matches!(failure, CommitFailure::Store(_)) {
+                    if matches!(failure, CommitFailure::Store(_) | CommitFailure::Refused(Refusal::ScheduleMoved(_))) {
                         self.rest();
                     }
                     Err(match failure {
@@ -235,12 +235,42 @@ struct StopWaiting(u64);
 impl Handler<StopWaiting> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, StopWaiting(number): StopWaiting, _: &mut Self::Context) {
+    fn handle(&mut self, StopWaiting(number): StopWaiting, ctx: &mut Self::Context) {
         if let Some(place) = self.waiting.iter().position(|(waiting, _)| *waiting == number)
             && let Some((_, claim)) = self.waiting.remove(place)
         {
-            let _gone = claim.reply.send(Ok(Vec::new()));
+            let _gone = claim.reply.send(Ok(Offer::of_nothing(claim.runner, ctx.address())));
         }
+    }
+}
+
+/// What a runner was told, and nobody looked at: what it was to do is another's, and what it was to stop is told again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Unheard {
+    pub(crate) runner: RunnerId,
+    pub(crate) commands: Vec<RunnerCommand>,
+}
+
+impl Handler<Unheard> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, Unheard { runner, commands }: Unheard, ctx: &mut Self::Context) {
+        for command in commands {
+            match command {
+                RunnerCommand::Run(run) => {
+                    let (reply, _nobody) = oneshot::channel();
+                    let (id, fence, report) = (run.id, run.fence, worksite_model::RunReport::GivenBack);
+                    self.perform(Command::Report { id, fence, report, reply }, ctx);
+                }
+                RunnerCommand::Stop(run) => {
+                    self.told.remove(&(runner.clone(), run.id));
+                    self.board.look_at_the_clock(self.house.clock.now());
+                }
+                RunnerCommand::Leave => {}
+            }
+        }
+        self.go_on(ctx);
     }
 }
 
@@ -310,6 +340,9 @@ impl Dispatcher {
                     self.propose_or_answer(writes, (), reply);
                 }
             },
+            Command::Deregister { runner, reply } if self.board.is_speaking(&runner) => {
+                self.parked.push(Command::Deregister { runner, reply });
+            }
             Command::Deregister { runner, reply } => {
                 let writes = self.board.deregister(&runner, now);
                 let runs = writes.iter().filter_map(RunWrite::run).cloned().collect();
@@ -317,13 +350,21 @@ impl Dispatcher {
             }
             Command::Schedule { schedule, reply } => {
                 let decision = self.board.schedule(worksite_model::Schedule::clone(&schedule));
-                self.decide(Ok(decision), reply, move |reply| Command::Schedule { schedule, reply });
+                self.decide(decision, reply, move |reply| Command::Schedule { schedule, reply });
             }
             Command::Unschedule { name, reply } => {
                 let decision = self.board.unschedule(&name);
                 self.decide(decision, reply, move |reply| Command::Unschedule { name, reply });
             }
-            Command::Tick { reply } => self.tick(reply, now),
+            Command::PassOver { asked_for, told } => {
+                let writes = self.board.pass_over(&asked_for).into_iter().collect();
+                match told {
+                    Some((runs, reply)) => self.propose_or_answer(writes, runs, reply),
+                    None if writes.is_empty() => {}
+                    None => self.propose(writes, Box::new(|_| None)),
+                }
+            }
+            Command::Tick { reply } => self.tick(reply, now, ctx),
             Command::Await { id, reply } => match self.board.get(id) {
                 Some(_) => self.watching.entry(id).or_default().push(reply),
                 None => self.look_up(id, |_| Ok(()), reply, ctx, move |reply| Command::Await { id, reply }),
@@ -445,14 +486,20 @@ impl Dispatcher {
         }
         if claim.polls {
             let _known = self.board.hear(&claim.runner, now);
-            let stops = self.stops(&claim);
-            if !stops.is_empty() {
-                let _gone = claim.reply.send(Ok(stops));
+            let commands = self.stops(&claim);
+            if !commands.is_empty() {
+                let offer = Offer { runner: claim.runner, commands, dispatcher: ctx.address() };
+                let _gone = claim.reply.send(Ok(offer));
                 return;
             }
             if self.board.standby(&claim.runner, now) == Some(Standby::Leaving) {
+                if self.board.is_speaking(&claim.runner) {
+                    return self.parked.push(Command::Claim(claim));
+                }
                 let writes = self.board.deregister(&claim.runner, now);
-                return self.propose_or_answer(writes, vec![RunnerCommand::Leave], claim.reply);
+                let commands = vec![RunnerCommand::Leave];
+                let offer = Offer { runner: claim.runner, commands, dispatcher: ctx.address() };
+                return self.propose_or_answer(writes, offer, claim.reply);
             }
         }
         if let Err(rejection) = self.board.may_claim(&claim.runner, now) {
@@ -473,9 +520,8 @@ impl Dispatcher {
         let then: Then = Box::new(move |said| match said {
             Ok(()) => {
                 let commands = claimed.into_iter().map(RunnerCommand::Run).collect();
-                if let Err(Ok(commands)) = claim.reply.send(Ok(commands)) {
-                    give_back(&dispatcher, commands);
-                }
+                // Dropped unheard, it gives back what it says.
+                let _gone = claim.reply.send(Ok(Offer { runner: claim.runner, commands, dispatcher }));
                 None
             }
             Err(Setback::Moved) => Some(Command::Claim(claim)),
@@ -500,7 +546,7 @@ impl Dispatcher {
         let now = self.house.clock.now();
         let until = claim.until.or_else(|| claim.wait.map(|wait| now.after(wait)));
         let Some(until) = until.filter(|until| *until > now) else {
-            let _gone = claim.reply.send(Ok(Vec::new()));
+            let _gone = claim.reply.send(Ok(Offer::of_nothing(claim.runner, ctx.address())));
             return;
         };
         if self.waiting.len() >= self.board.policy().waiting_claims_max {
@@ -539,7 +585,7 @@ impl Dispatcher {
         }
     }
 
-    fn tick(&mut self, reply: Option<Reply<Vec<Arc<Run>>>>, now: Timestamp) {
+    fn tick(&mut self, reply: Option<Reply<Vec<Arc<Run>>>>, now: Timestamp, ctx: &Context<Self>) {
         let mut writes = self.board.fail_timed_out(now);
         writes.extend(self.board.reclaim(now));
         self.board.look_at_the_clock(now);
@@ -548,22 +594,50 @@ impl Dispatcher {
         self.waiting = waiting;
         let over: VecDeque<(u64, Claim)> = over;
         for (_, claim) in over {
-            let _gone = claim.reply.send(Ok(Vec::new()));
+            let _gone = claim.reply.send(Ok(Offer::of_nothing(claim.runner, ctx.address())));
         }
         let mut runs: Vec<_> = writes.iter().filter_map(RunWrite::run).cloned().collect();
-        let mut changes: Vec<_> = self.board.fire(now);
-        runs.extend(changes.iter().flatten().filter_map(RunWrite::run).cloned());
-        changes.extend(Some(writes).filter(|writes| !writes.is_empty()));
-        // Verdicts come in order: with the last one all are known.
-        let last = changes.pop();
-        for writes in changes {
-            self.propose(writes, Box::new(|_| None));
+        let mut fired: VecDeque<_> = self.board.fire(now).into();
+        runs.extend(fired.iter().flatten().filter_map(RunWrite::run).cloned());
+        match reply {
+            None if writes.is_empty() => {}
+            None => self.propose(writes, Box::new(|_| None)),
+            // Verdicts come in order: with the last one all are known.
+            Some(reply) if fired.is_empty() => return self.propose_or_answer(writes, runs, reply),
+            Some(reply) => {
+                if !writes.is_empty() {
+                    self.propose(writes, Box::new(|_| None));
+                }
+                let last = fired.pop_back().unwrap_or_default();
+                fired.into_iter().for_each(|writes| self.propose_fired(writes, None));
+                return self.propose_fired(last, Some((runs, reply)));
+            }
         }
-        match (last, reply) {
-            (Some(writes), None) => self.propose(writes, Box::new(|_| None)),
-            (last, Some(reply)) => self.propose_or_answer(last.unwrap_or_default(), runs, reply),
-            (None, None) => {}
-        }
+        fired.into_iter().for_each(|writes| self.propose_fired(writes, None));
+    }
+
+    /// Proposes what a schedule asks for. If that is refused, the schedule goes on without it: nobody asks again and again for
+    /// what cannot be.
+    fn propose_fired(&mut self, writes: Vec<RunWrite>, told: Option<Told>) {
+        let asked_for = writes.clone();
+        let then: Then = Box::new(move |said| match (said, told) {
+            (Err(Setback::Error(RunError::Rejected { rejection, .. })), told) => {
+                tracing::error!(%rejection, "what a schedule asks for was refused; it goes on with its next moment");
+                let refused =
+                    |run: &Arc<Run>| asked_for.iter().filter_map(RunWrite::run).any(|asked| asked.id == run.id);
+                let told = told.map(|(mut runs, reply)| {
+                    runs.retain(|run| !refused(run));
+                    (runs, reply)
+                });
+                Some(Command::PassOver { asked_for, told })
+            }
+            (said, Some((runs, reply))) => {
+                let _gone = reply.send(said.map(|()| runs).map_err(Setback::into_error));
+                None
+            }
+            (_, None) => None,
+        });
+        self.propose(writes, then);
     }
 
     fn apply(&mut self, writes: &[RunWrite]) {
@@ -715,14 +789,3 @@ const REST_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Timers are no finer than this.
 const TICK_MIN: std::time::Duration = std::time::Duration::from_millis(1);
-
-/// Nobody heard that these were claimed: somebody else may have them.
-fn give_back(dispatcher: &Addr<Dispatcher>, commands: Vec<RunnerCommand>) {
-    for command in commands {
-        if let RunnerCommand::Run(run) = command {
-            let (reply, _nobody) = oneshot::channel();
-            let (id, fence, report) = (run.id, run.fence, worksite_model::RunReport::GivenBack);
-            dispatcher.do_send(Do(Command::Report { id, fence, report, reply }));
-        }
-    }
-}

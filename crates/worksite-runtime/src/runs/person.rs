@@ -3,7 +3,7 @@
 
 use super::command::{Command, RunnerCommand};
 use super::dispatcher::{Dispatcher, Do, Look};
-use super::process::{ask, poll};
+use super::process::{STORE_TIME, poll, say_until_heard};
 use crate::Runtime;
 use crate::runtime::Handle;
 use actix::prelude::*;
@@ -58,9 +58,8 @@ async fn employ(dispatcher: Addr<Dispatcher>, employed: PersonRunner, runtime: W
     if dispatcher.send(register).await.is_err() {
         return;
     }
-    // A poll that fails says that the house closes.
-    while let Ok(commands) = poll(&dispatcher, &employed.runner).await {
-        for command in commands {
+    while let Ok(offer) = poll(&dispatcher, &employed.runner).await {
+        for command in offer.take() {
             match command {
                 RunnerCommand::Run(run) => {
                     let Some(runtime) = runtime.upgrade().map(Runtime) else { return };
@@ -83,11 +82,15 @@ async fn perform(dispatcher: Addr<Dispatcher>, runtime: Runtime, person: PersonI
     let Some(asked) = asked else { return };
     let report = match beating(&dispatcher, &run, asked).await {
         Ok(reply) => RunReport::Completed(reply),
-        Err(error) if error.advice() == worksite_model::Advice::RetryLater => RunReport::GivenBack,
+        Err(error) if error.advice() == worksite_model::Advice::RetryLater => {
+            // Not at once: it would get it again, and nothing would have changed.
+            beating(&dispatcher, &run, tokio::time::sleep(STORE_TIME)).await;
+            RunReport::GivenBack
+        }
         Err(crate::AskError::Stopped) => return,
         Err(error) => RunReport::Failed(error.to_string()),
     };
-    let _told = ask(&dispatcher, |reply| Command::Report { id: run.id, fence: run.fence, report, reply }).await;
+    say_until_heard(dispatcher, run.id, run.fence, report).await;
 }
 
 /// Waits for an answer, and says meanwhile that it is still waited for: the worker is one of this house.

@@ -1,18 +1,19 @@
 //! Command runners own child processes that work off runs: each is told its orders on its standard input and says its words
 //! on its standard output, one JSON object a line. What a process holds when it dies is taken from it at once.
 
-use super::command::{Claim, Command, Reply, RunnerCommand};
+use super::command::{Claim, Command, Offer, Reply, RunnerCommand};
 use super::dispatcher::{Dispatcher, Do, Look};
 use super::error::RunError;
 use actix::prelude::*;
 use futures_util::future::{Either, select};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::pin::Pin;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use worksite_model::{Order, RunnerInfo, Word};
+use worksite_model::{Advice, Order, RunId, RunReport, RunnerInfo, Word};
 
 /// How long a process that ended is left alone before it is started again; each further time without a word twice as long.
 const RESTART_DELAY: Duration = Duration::from_millis(100);
@@ -23,6 +24,9 @@ const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
 /// How long a process that is to end may take, once its standard input is closed, before it is killed.
 const END_TIME: Duration = Duration::from_secs(2);
 
+/// How long a store that failed is left alone.
+pub(super) const STORE_TIME: Duration = Duration::from_secs(1);
+
 /// How long one poll of a process waits; then it polls again, which is a word from it.
 const POLL_TIME: Duration = Duration::from_secs(30);
 
@@ -32,8 +36,8 @@ const POLL_TIME: Duration = Duration::from_secs(30);
 /// `{"stop":{"id":…,"fence":…}}`. On its standard output it says a [`Word`] a line, with the id and the fence it was given:
 /// `{"started":{"id":…,"fence":…}}`, `{"completed":{"id":…,"fence":…,"result":…}}`, `{"failed":{…,"error":…}}`,
 /// `{"retry":{…,"error":…}}`, `{"stopped":{…}}`, `{"given_back":{…}}`, `{"alive":{…}}`. Other lines are passed over; any line
-/// is a sign of life, and who says nothing for the time of a lease loses what it holds. When its standard input ends, it
-/// is to end.
+/// is a sign of life, and who says nothing for the time of a lease loses what it holds, and is killed: it would hang with the
+/// next run as well. When its standard input ends, it is to end.
 #[derive(Debug, Clone)]
 pub struct CommandRunner {
     /// Who it is, what it has to offer, and how many runs it holds at once.
@@ -98,6 +102,12 @@ impl Process {
         self.orders = None;
         let silence = async { while self.words.recv().await.is_some() {} };
         let _in_time = tokio::time::timeout(END_TIME, silence).await;
+    }
+}
+
+impl Drop for Process {
+    /// Whatever the way on which nobody needs it any more: it does not outlive that.
+    fn drop(&mut self) {
         let _gone_already = self.child.kill();
         let _reaped = self.child.wait();
     }
@@ -157,25 +167,34 @@ async fn serve(dispatcher: &Addr<Dispatcher>, runner: &RunnerInfo, process: &mut
         return Ended::Told;
     }
     let mut worked = false;
+    let mut given = BTreeMap::new();
     let mut polling = poll(dispatcher, runner);
     loop {
-        let commands = {
+        let offer = {
             let word = Box::pin(process.words.recv());
             match select(word, &mut polling).await {
                 Either::Left((None, _)) => return Ended::Died { worked },
                 Either::Left((Some(line), _)) => {
                     worked = true;
-                    hear(dispatcher, runner, &line);
+                    hear(dispatcher, runner, &line, &mut given);
                     continue;
                 }
-                Either::Right((commands, _)) => commands,
+                Either::Right((offer, _)) => offer,
             }
         };
-        let Ok(commands) = commands else { return Ended::Told };
+        let Ok(offer) = offer else { return Ended::Told };
+        if has_lost_any(dispatcher, runner, &given).await {
+            // What it was to do next is given back with the offer.
+            tracing::error!(runner = %runner.id, "a command runner said nothing for the time of a lease, and is killed");
+            return Ended::Died { worked };
+        }
         polling = poll(dispatcher, runner);
-        for command in commands {
+        for command in offer.take() {
             let order = match command {
-                RunnerCommand::Run(run) => Order::run(&run),
+                RunnerCommand::Run(run) => {
+                    given.insert(run.id, run.fence);
+                    Order::run(&run)
+                }
                 RunnerCommand::Stop(run) => Order::stop(&run),
                 RunnerCommand::Leave => return Ended::Told,
             };
@@ -186,33 +205,80 @@ async fn serve(dispatcher: &Addr<Dispatcher>, runner: &RunnerInfo, process: &mut
     }
 }
 
+/// Whether something that a process was given, and has not said the end of, is not its own any more.
+async fn has_lost_any(dispatcher: &Addr<Dispatcher>, runner: &RunnerInfo, given: &BTreeMap<RunId, u32>) -> bool {
+    let (runner, given) = (runner.id.clone(), given.clone());
+    let looking = Look(Box::new(move |board, _| {
+        let holds = |id, fence| {
+            let held = board.get(id).filter(|run| run.status.is_held() && run.fence == fence);
+            held.is_some_and(|run| run.runner.as_ref() == Some(&runner))
+        };
+        given.iter().any(|(id, fence)| !holds(*id, *fence))
+    }));
+    dispatcher.send(looking).await.unwrap_or(false)
+}
+
 /// Takes a line of a process for what it says, and for a sign of life.
-fn hear(dispatcher: &Addr<Dispatcher>, runner: &RunnerInfo, line: &str) {
+fn hear(dispatcher: &Addr<Dispatcher>, runner: &RunnerInfo, line: &str, given: &mut BTreeMap<RunId, u32>) {
     let (reply, _unheard) = oneshot::channel();
     dispatcher.do_send(Do(Command::Heartbeat { runner: runner.id.clone(), reply }));
     if let Some((id, fence, report)) = Word::from_line(line).and_then(Word::report) {
+        let is_at_it = matches!(report, RunReport::Started | RunReport::Alive);
+        if !is_at_it && given.get(&id) == Some(&fence) {
+            given.remove(&id);
+        }
         // A report that is refused is of a run that it does not have any more.
-        let (reply, _unheard) = oneshot::channel();
-        dispatcher.do_send(Do(Command::Report { id, fence, report, reply }));
+        actix::spawn(say_until_heard(dispatcher.clone(), id, fence, report));
     }
 }
 
-type Polling = Pin<Box<dyn Future<Output = Result<Vec<RunnerCommand>, RunError>>>>;
+/// Reports until that is durable or refused: what has been done is not lost because the store had no room just then.
+pub(super) fn say_until_heard(
+    dispatcher: Addr<Dispatcher>,
+    id: RunId,
+    fence: u32,
+    report: RunReport,
+) -> impl Future<Output = ()> {
+    let say = move || {
+        let report = report.clone();
+        ask(&dispatcher, move |reply| Command::Report { id, fence, report, reply })
+    };
+    // Handed over now, in the order in which it was said.
+    let first = say();
+    async move {
+        let mut said = first.await;
+        while said.is_err_and(|error| error.advice() == Advice::RetryLater) {
+            tokio::time::sleep(STORE_TIME).await;
+            said = say().await;
+        }
+    }
+}
 
-/// Asks for what there is to do, as a runner that waits for it.
+type Polling = Pin<Box<dyn Future<Output = Result<Offer, RunError>>>>;
+
+/// Asks for what there is to do, as a runner that waits for it, also for the store. An error says that the house closes.
 pub(super) fn poll(dispatcher: &Addr<Dispatcher>, runner: &RunnerInfo) -> Polling {
-    let (runner, capabilities, most) = (runner.id.clone(), runner.capabilities.clone(), runner.slots as usize);
-    Box::pin(ask(dispatcher, |reply| {
-        let wait = Some(POLL_TIME);
-        Command::Claim(Claim { runner, capabilities, most, wait, until: None, polls: true, reply })
-    }))
+    let (dispatcher, runner) = (dispatcher.clone(), runner.clone());
+    Box::pin(async move {
+        loop {
+            let (name, capabilities) = (runner.id.clone(), runner.capabilities.clone());
+            let (most, wait) = (runner.slots as usize, Some(POLL_TIME));
+            let offered = ask(&dispatcher, |reply| {
+                Command::Claim(Claim { runner: name, capabilities, most, wait, until: None, polls: true, reply })
+            });
+            match offered.await {
+                Err(error) if error.advice() == Advice::RetryLater => tokio::time::sleep(STORE_TIME).await,
+                offered => return offered,
+            }
+        }
+    })
 }
 
 /// Hands a command over, and waits for its answer.
-pub(super) fn ask<T: 'static>(
+pub(super) fn ask<T: 'static, C: FnOnce(Reply<T>) -> Command>(
     dispatcher: &Addr<Dispatcher>,
-    command: impl FnOnce(Reply<T>) -> Command,
-) -> impl Future<Output = Result<T, RunError>> + 'static {
+    command: C,
+) -> impl Future<Output = Result<T, RunError>> + use<T, C> {
     let (reply, answer) = oneshot::channel();
     dispatcher.do_send(Do(command(reply)));
     async move { answer.await.unwrap_or(Err(RunError::Stopped)) }

@@ -2,6 +2,7 @@
 
 use super::Runtime;
 use crate::directory::NoPlace;
+use crate::flows::VolatileJobs;
 use crate::persistence::{Answer, SendAnswer};
 use crate::supervisor::{Park, Start, WakeFor};
 use crate::{AskError, DeskError, SendError};
@@ -67,6 +68,11 @@ impl Runtime {
     /// # Errors
     /// [`SendError`], with the draft given back.
     pub fn send_volatile(&self, draft: Draft) -> Result<(), SendError> {
+        self.hand_over_volatile(draft, None)
+    }
+
+    /// [`Runtime::send_volatile`], with the volatile jobs it carries, if it is a post.
+    pub(crate) fn hand_over_volatile(&self, draft: Draft, jobs: Option<VolatileJobs>) -> Result<(), SendError> {
         let house = self.house();
         if house.directory.is_closed() {
             return Err(SendError::Stopped { drafts: vec![draft] });
@@ -77,7 +83,7 @@ impl Runtime {
             return Err(SendError::Rejected { rejection, drafts: vec![draft] });
         }
         let person = draft.to;
-        match house.directory.deliver_volatile(draft, &house.registry) {
+        match house.directory.deliver_volatile(draft, jobs, &house.registry) {
             Ok(None) => {}
             Ok(Some(delivery)) => self.0.supervisor.do_send(WakeFor(person, delivery)),
             Err(rejected) => {

@@ -1,12 +1,16 @@
 //! Who waits for jobs to end.
 
 use super::Supervisor;
+use crate::persistence::Read;
 use actix::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use worksite_model::flow::JobId;
+use worksite_model::{Store, StoreError};
 
-/// Answers once the job has ended, or all jobs have: true; false when that takes longer.
+/// Answers once the job has ended, or all jobs have: true; false when that takes longer. The answer is dropped when there is
+/// no such job any more.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct AwaitJobs {
@@ -21,6 +25,40 @@ pub(super) struct Awaiting {
     job: Option<JobId>,
     answer: oneshot::Sender<bool>,
     timer: Option<SpawnHandle>,
+}
+
+/// What becomes of somebody who waits.
+#[derive(Clone, Copy)]
+enum Heard {
+    /// It has ended.
+    Ended,
+    /// There is no such job, or nobody wants to know.
+    Unknown,
+}
+
+impl Heard {
+    /// How a job stands in the store; nothing when it is open.
+    fn of(job: JobId, store: &mut dyn Store) -> Result<Option<Self>, StoreError> {
+        if let Some(job) = store.job(job)? {
+            return Ok(job.status.is_final().then_some(Self::Ended));
+        }
+        let post = match job.envelope() {
+            Some(envelope) => store.envelope(envelope)?,
+            None => None,
+        };
+        Ok(post.is_none().then_some(Self::Unknown))
+    }
+}
+
+impl Awaiting {
+    fn hear(self, heard: Heard, ctx: &mut Context<Supervisor>) {
+        if let Some(timer) = self.timer {
+            ctx.cancel_future(timer);
+        }
+        if matches!(heard, Heard::Ended) {
+            let _gone = self.answer.send(true);
+        }
+    }
 }
 
 impl Handler<AwaitJobs> for Supervisor {
@@ -52,16 +90,53 @@ impl Supervisor {
         }
         let all = self.house.board.open_total() == 0 && self.house.directory.posts_waiting() == 0;
         let board = &self.house.board;
-        let over = |job: JobId| ended.contains(&job) || (job.is_volatile() && board.volatile_job(job).is_some());
-        let told = |waits: &Awaiting| waits.job.map_or(all, over) || waits.answer.is_closed();
-        let (over, waiting): (Vec<_>, _) = std::mem::take(&mut self.awaiting_jobs).into_iter().partition(told);
-        self.awaiting_jobs = waiting;
-        for waits in over {
-            if let Some(timer) = waits.timer {
-                ctx.cancel_future(timer);
+        let over = |job: JobId| match job.is_volatile() {
+            true if board.volatile_job(job).is_some() => Some(Heard::Ended),
+            true => (!board.has_open_volatile()).then_some(Heard::Unknown),
+            false => ended.contains(&job).then_some(Heard::Ended),
+        };
+        let heard = |waits: &Awaiting| match waits.job {
+            _ if waits.answer.is_closed() => Some(Heard::Unknown),
+            Some(job) => over(job),
+            None => all.then_some(Heard::Ended),
+        };
+        let mut waiting = Vec::new();
+        for waits in std::mem::take(&mut self.awaiting_jobs) {
+            match heard(&waits) {
+                Some(heard) => waits.hear(heard, ctx),
+                None => waiting.push(waits),
             }
-            let _gone = waits.answer.send(true);
         }
+        self.awaiting_jobs = waiting;
         self.house.board.watch(!self.awaiting_jobs.is_empty());
+    }
+
+    /// Posts or jobs have gone by another way than their end: whoever waits for one hears how it stands in the store.
+    pub(super) fn look_at_awaited_jobs(&mut self, ctx: &mut Context<Self>) {
+        let awaited = self.awaiting_jobs.iter().filter_map(|waits| waits.job).filter(|job| !job.is_volatile());
+        let awaited: BTreeSet<JobId> = awaited.collect();
+        if awaited.is_empty() {
+            return;
+        }
+        let reading = Read(Box::new(move |store: &mut dyn Store| {
+            let mut heard = BTreeMap::new();
+            for job in awaited {
+                heard.extend(Heard::of(job, store)?.map(|as_it_stands| (job, as_it_stands)));
+            }
+            Ok(heard)
+        }));
+        let read = self.house.persistence.send(reading).into_actor(self);
+        ctx.spawn(read.map(|read, supervisor, ctx| {
+            let Ok(Ok(heard)) = read else { return };
+            let mut waiting = Vec::new();
+            for waits in std::mem::take(&mut supervisor.awaiting_jobs) {
+                match waits.job.and_then(|job| heard.get(&job)) {
+                    Some(heard) => waits.hear(*heard, ctx),
+                    None => waiting.push(waits),
+                }
+            }
+            supervisor.awaiting_jobs = waiting;
+            supervisor.house.board.watch(!supervisor.awaiting_jobs.is_empty());
+        }));
     }
 }

@@ -52,12 +52,14 @@ impl Handler<Report> for Supervisor {
     fn handle(&mut self, Report(reports): Report, ctx: &mut Self::Context) {
         // Whoever handed it in may not have got to say so: it was there before what is told here.
         self.run_ahead();
-        let mut ended = Vec::new();
+        let (mut ended, mut gone_otherwise) = (Vec::new(), false);
         for reported in reports {
             match reported {
                 Reported::Committed { committed, waiter, ahead } => {
                     // Before the places of their posts are free: there is no moment at which both are nothing.
                     ended.extend(self.house.board.note(&committed.jobs));
+                    gone_otherwise |=
+                        committed.cleared || !committed.purged.is_empty() || !committed.removed.is_empty();
                     self.route(committed, waiter, ahead, ctx);
                 }
                 Reported::Retracted(gone) => {
@@ -84,6 +86,9 @@ impl Handler<Report> for Supervisor {
         }
         self.try_lines(ctx);
         self.tell_of_jobs(&ended, ctx);
+        if gone_otherwise {
+            self.look_at_awaited_jobs(ctx);
+        }
         self.tell_if_quiet(ctx);
     }
 }

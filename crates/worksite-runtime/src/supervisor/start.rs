@@ -63,6 +63,8 @@ impl Handler<Left> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Left { person, generation, why }: Left, ctx: &mut Self::Context) {
+        // What volatile jobs it had are lost with it.
+        self.tell_of_jobs(&[], ctx);
         if !self.house.directory.unseat(person, generation) && why != Departed::Stopped {
             return;
         }

@@ -1,10 +1,10 @@
 //! A flow at a worker: its mail are posts, and an activation takes as many of them as there are, runs the engine as far as
 //! it goes, and proposes all of it as one change. What does not happen at once is started when it is durable.
 
-use super::{DeliverVolatile, Doing, STORE_RETRY_DELAY, Worker};
+use super::{Doing, LookAgain, STORE_RETRY_DELAY, Worker};
 use crate::directory::NoPlace;
 use crate::error::{CommitFailure, DeskError};
-use crate::flows::{Act, Scene};
+use crate::flows::{Act, Scene, VolatileJobs};
 use crate::status::Status;
 use crate::update::Made;
 use actix::prelude::*;
@@ -14,7 +14,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use worksite_model::flow::{Admission, Engine, Flow, FlowMoment, FlowSaved, JobId, LogicKind, Post, TaskEnd, TaskRun};
 use worksite_model::{
-    Burial, Change, Delivery, EnvelopeId, FailureKind, Overflow, Recovered, Refusal, RoutineFailure, Settlement,
+    Burial, Change, Delivery, Draft, EnvelopeId, FailureKind, Overflow, Recovered, Refusal, RoutineFailure, Settlement,
     StateWrite, StoreError, Timestamp, accept,
 };
 
@@ -30,12 +30,14 @@ pub(crate) struct FlowDesk {
     /// What is to be done by hand; and what was, and is being written.
     acts: VecDeque<Act>,
     made: Vec<Made>,
+    /// Volatile jobs that have not ended.
+    volatile: VolatileJobs,
     /// Tasks that have ended, to be settled; and those under way.
     ends: VecDeque<TaskEnd>,
     running: BTreeMap<u64, SpawnHandle>,
     /// What cannot be written, and why: it is turned away when it comes again.
     blamed: Option<(Culprit, String)>,
-    /// Who is in the change that is being written, if it is one alone.
+    /// Who is in the change that is being written, if it is a single step.
     alone: Option<Culprit>,
     /// How many of the next steps are taken one at a time.
     singly: usize,
@@ -47,6 +49,8 @@ pub(crate) struct FlowDesk {
 enum Culprit {
     Post(EnvelopeId),
     Task(u64),
+    /// What came due: turns of a policy's moment, of a flush, after a back-off.
+    Due,
 }
 
 impl FlowDesk {
@@ -58,6 +62,7 @@ impl FlowDesk {
             held: VecDeque::new(),
             acts: VecDeque::new(),
             made: Vec::new(),
+            volatile: VolatileJobs::none(worker.house.board.clone()),
             ends: VecDeque::new(),
             running: BTreeMap::new(),
             blamed: None,
@@ -70,6 +75,16 @@ impl FlowDesk {
     /// When something comes due that is not mail.
     pub(super) fn due(&self) -> Option<Timestamp> {
         self.engine.due()
+    }
+
+    /// Nothing is done by hand any more, for this reason.
+    pub(super) fn refuse_acts(&mut self, error: impl Fn() -> DeskError) {
+        self.acts.drain(..).for_each(|act| act.refuse(error()));
+    }
+
+    /// Whether a post that is held could be taken now.
+    fn could_go_on(&self) -> bool {
+        self.held.iter().any(|(_, post)| self.engine.has_room(post))
     }
 
     /// Whether nothing of it is open.
@@ -104,8 +119,7 @@ impl Worker {
         for (_, running) in std::mem::take(&mut desk.running) {
             ctx.cancel_future(running);
         }
-        let lost = desk.engine.volatile_count();
-        self.house.board.lose_volatile(lost);
+        desk.volatile.lose();
         desk.held.clear();
         desk.ends.clear();
         let (states, jobs) = (std::mem::take(&mut recovered.states), std::mem::take(&mut recovered.jobs));
@@ -127,11 +141,16 @@ impl Worker {
         desk.engine.rest(self.paused);
         self.start_tasks(&mut desk, ctx);
         let mut change = Change { author: Some(self.person), ..Change::default() };
-        let steps = self.step_flow(&mut desk, &mut change, moment);
-        desk.alone = if let [one] = steps[..] { Some(one) } else { None };
-        let idle = desk.singly == 0 && self.inbox.next().is_none() && desk.held.is_empty() && self.volatile.is_none();
-        desk.engine.wake(FlowMoment { idle, ..moment });
-        house.board.end_volatile_if_any(desk.engine.ended_volatile(), || self.tell_volatile());
+        self.act_by_hand(&mut desk, now);
+        let steps = if desk.singly == 0 {
+            let steps = self.step_flow(&mut desk, &mut change, moment, house.limits.activation_deliveries_max);
+            desk.engine.wake(FlowMoment { idle: self.is_idle_but_for(&desk), ..moment });
+            desk.alone = None;
+            steps
+        } else {
+            self.step_singly(&mut desk, &mut change, moment)
+        };
+        desk.volatile.end(desk.engine.ended_volatile(), || self.tell_volatile());
         let settles = !change.settled.is_empty() || !change.buried.is_empty();
         let by_hand = !desk.made.is_empty() && desk.engine.is_dirty();
         if !settles && !by_hand && !desk.engine.wants_commit() {
@@ -140,6 +159,10 @@ impl Worker {
             }
             self.start_tasks(&mut desk, ctx);
             desk.singly = 0;
+            if desk.could_go_on() {
+                // Room came free without a commit, which would have brought it here again.
+                ctx.notify(LookAgain);
+            }
             let working = desk.engine.is_working();
             self.flow = Some(desk);
             self.tenure.set(if working {
@@ -163,10 +186,38 @@ impl Worker {
         }
     }
 
-    /// Everything there is to be taken; gives what each part of it was.
-    fn step_flow(&mut self, desk: &mut FlowDesk, change: &mut Change, moment: FlowMoment<'_>) -> Vec<Culprit> {
-        self.act_by_hand(desk, moment.now);
-        let steps_max = if desk.singly > 0 { 1 } else { self.house.limits.activation_deliveries_max };
+    /// Whether there is no mail, so that what waits for company may be flushed.
+    fn is_idle_but_for(&self, desk: &FlowDesk) -> bool {
+        self.inbox.next().is_none() && desk.held.is_empty() && self.volatile.is_none()
+    }
+
+    /// One step, and nothing beside it, so that it is known who is to blame: first what was done by hand, then what comes
+    /// due, then one of the rest.
+    fn step_singly(&mut self, desk: &mut FlowDesk, change: &mut Change, moment: FlowMoment<'_>) -> Vec<Culprit> {
+        desk.alone = None;
+        if !desk.made.is_empty() && desk.engine.is_dirty() {
+            return Vec::new();
+        }
+        let turns = desk.engine.turns();
+        let blamed = desk.blamed.take_if(|(culprit, _)| *culprit == Culprit::Due).map(|(_, reason)| reason);
+        desk.engine.wake(FlowMoment { idle: self.is_idle_but_for(desk), refused: blamed.as_deref(), ..moment });
+        if desk.engine.turns() > turns {
+            desk.alone = Some(Culprit::Due);
+            return Vec::new();
+        }
+        let steps = self.step_flow(desk, change, moment, 1);
+        desk.alone = steps.first().copied();
+        steps
+    }
+
+    /// What there is to be taken, up to so many steps; gives what each of them was.
+    fn step_flow(
+        &mut self,
+        desk: &mut FlowDesk,
+        change: &mut Change,
+        moment: FlowMoment<'_>,
+        steps_max: usize,
+    ) -> Vec<Culprit> {
         let mut steps = Vec::new();
         while steps.len() < steps_max
             && let Some(end) = desk.ends.pop_front()
@@ -180,12 +231,7 @@ impl Worker {
             desk.engine.finish(end, moment);
         }
         for (delivery, post) in std::mem::take(&mut desk.held) {
-            if steps.len() < steps_max && self.offer(desk, &delivery, &post, moment) {
-                steps.push(Culprit::Post(delivery.id()));
-                change.settled.push(settlement(&delivery));
-            } else {
-                desk.held.push_back((delivery, post));
-            }
+            self.offer_in_order(desk, delivery, post, moment, steps.len() < steps_max, (&mut steps, change));
         }
         while steps.len() < steps_max
             && let Some(delivery) = self.inbox.take()
@@ -198,14 +244,28 @@ impl Worker {
                     continue;
                 }
             };
-            if self.offer(desk, &delivery, &post, moment) {
-                steps.push(Culprit::Post(delivery.id()));
-                change.settled.push(settlement(&delivery));
-            } else {
-                desk.held.push_back((delivery, post));
-            }
+            self.offer_in_order(desk, delivery, post, moment, true, (&mut steps, change));
         }
         steps
+    }
+
+    /// Offers a post to the engine, unless an earlier one waits for the same slot: nobody overtakes it.
+    fn offer_in_order(
+        &self,
+        desk: &mut FlowDesk,
+        delivery: Delivery,
+        post: Post,
+        moment: FlowMoment<'_>,
+        may: bool,
+        (steps, change): (&mut Vec<Culprit>, &mut Change),
+    ) {
+        let waits = |(_, held): &(Delivery, Post)| held.slot == post.slot && held.routine == post.routine;
+        if may && !desk.held.iter().any(waits) && self.offer(desk, &delivery, &post, moment) {
+            steps.push(Culprit::Post(delivery.id()));
+            change.settled.push(settlement(&delivery));
+        } else {
+            desk.held.push_back((delivery, post));
+        }
     }
 
     /// Offers a post to the engine; false when its slot is full.
@@ -236,7 +296,8 @@ impl Worker {
         if let Err(trouble) = self.reserve_for_flow(&mut drafts) {
             return match trouble {
                 NoPlace::Rejected(rejection) => self.flow_refused(rejection.to_string(), steps, ctx),
-                NoPlace::Full { .. } => self.again_later(ctx),
+                // One by one they may fit.
+                NoPlace::Full { .. } => self.again_later(steps, ctx),
             };
         }
         let person = self.person;
@@ -285,14 +346,17 @@ impl Worker {
             made(Err(failure.clone().into_desk_error()));
         }
         match failure {
-            CommitFailure::Store(StoreError::Busy(_) | StoreError::Full(_)) => self.again_later(ctx),
+            CommitFailure::Store(StoreError::Busy(_) | StoreError::Full(_)) => self.again_later(0, ctx),
             CommitFailure::Store(error) => self.hold(&error.to_string()),
             CommitFailure::Refused(Refusal::NotWaiting(_) | Refusal::JobEnded(_)) => self.recover(ctx),
             CommitFailure::Refused(refusal) => self.flow_refused(refusal.to_string(), 0, ctx),
         }
     }
 
-    fn again_later(&mut self, ctx: &mut Context<Self>) {
+    fn again_later(&mut self, steps: usize, ctx: &mut Context<Self>) {
+        if let Some(desk) = self.flow.as_mut().filter(|_| steps > 1) {
+            desk.singly = steps;
+        }
         self.doing = Doing::Busy { routine: None };
         ctx.run_later(STORE_RETRY_DELAY, |worker, ctx| worker.recover(ctx));
     }
@@ -368,21 +432,25 @@ impl Worker {
     }
 
     /// Takes a volatile post: nothing of it is written but what must be durable.
-    pub(super) fn attend_post(&mut self, delivery: DeliverVolatile, ctx: &mut Context<Self>) {
+    pub(super) fn attend_post(&mut self, draft: &Draft, jobs: VolatileJobs, ctx: &mut Context<Self>) {
         let now = self.house.clock.now();
-        let Ok(post) = delivery.parcel.decode::<Post>() else { return self.house.directory.lose_volatile(1) };
+        let Ok(post) = draft.payload.decode::<Post>() else { return self.house.directory.lose_volatile(1) };
         let Some(mut desk) = self.flow.take() else { return };
         let (house, moment) = (self.house.clone(), FlowMoment::at(now));
         let first = post.volatile_from.unwrap_or(JobId(-1));
-        if desk.engine.admit(&post, first, now, moment) == Admission::Held {
-            house.directory.lose_volatile(1);
-            house.board.lose_volatile(post.len());
+        match desk.engine.admit(&post, first, now, moment) {
+            Admission::Taken => desk.volatile.take_over(jobs),
+            Admission::Held => {
+                house.directory.lose_volatile(1);
+                drop(jobs);
+                self.tell_volatile();
+            }
         }
         let idle = self.inbox.next().is_none() && self.volatile_count() == 0;
         desk.engine.run(FlowMoment { idle, ..moment });
-        house.board.end_volatile_if_any(desk.engine.ended_volatile(), || self.tell_volatile());
+        desk.volatile.end(desk.engine.ended_volatile(), || self.tell_volatile());
         self.start_tasks(&mut desk, ctx);
-        let wants = desk.engine.wants_commit();
+        let wants = desk.engine.wants_commit() || desk.could_go_on();
         self.flow = Some(desk);
         if wants {
             self.advance(ctx);
@@ -391,15 +459,8 @@ impl Worker {
         }
     }
 
-    /// A volatile post is lost.
-    pub(super) fn lose_post(&self, delivery: &DeliverVolatile) {
-        let jobs = delivery.parcel.decode::<Post>().map_or(0, |post| post.len());
-        self.house.board.lose_volatile(jobs);
-        self.tell_volatile();
-    }
-
-    /// Volatile jobs have ended, and somebody waits to hear that.
-    fn tell_volatile(&self) {
+    /// Volatile jobs have ended or are lost, and somebody may wait to hear that.
+    pub(super) fn tell_volatile(&self) {
         if let Some(supervisor) = self.supervisor.upgrade() {
             supervisor.do_send(crate::supervisor::Rested);
         }
@@ -420,16 +481,11 @@ impl Worker {
             desk.engine.finish(end, moment);
         }
         desk.engine.run(moment);
-        self.house.board.end_volatile_if_any(desk.engine.ended_volatile(), || {});
-        for act in std::mem::take(&mut desk.acts) {
-            act.refuse(DeskError::Stopped);
-        }
+        desk.volatile.end(desk.engine.ended_volatile(), || {});
+        desk.refuse_acts(|| DeskError::Stopped);
         if !desk.engine.is_dirty() {
             let working = desk.engine.is_working();
             self.doing = Doing::Idle;
-            if !working {
-                self.house.board.lose_volatile(desk.engine.volatile_count());
-            }
             self.flow = Some(desk);
             return !working;
         }

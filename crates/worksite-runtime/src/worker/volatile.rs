@@ -2,23 +2,25 @@
 
 use super::{Doing, Worker};
 use crate::execute::{self};
+use crate::flows::VolatileJobs;
 use actix::prelude::*;
 use worksite_model::{Change, Draft, Effects, LiveState, Parcel};
 
 /// Performs a draft that was never written. It is lost with its worker's memory.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct DeliverVolatile {
-    /// The place of the routine that takes it.
-    routine: u32,
-    pub(super) parcel: Parcel,
+pub(crate) enum DeliverVolatile {
+    /// To the routine at this place.
+    Parcel { routine: u32, parcel: Parcel },
+    /// To a flow, with the jobs it is.
+    Post(Box<(Draft, VolatileJobs)>),
 }
 
 impl DeliverVolatile {
     /// A draft for the routine at this place.
     #[inline(always)]
     pub(crate) fn new(draft: Draft, routine: usize) -> Self {
-        Self { routine: u32::try_from(routine).unwrap_or(u32::MAX), parcel: Parcel::new(draft) }
+        Self::Parcel { routine: u32::try_from(routine).unwrap_or(u32::MAX), parcel: Parcel::new(draft) }
     }
 }
 
@@ -31,7 +33,8 @@ impl Handler<DeliverVolatile> for Worker {
         }
         if matches!(self.doing, Doing::Held) || self.volatile_count() >= self.house.limits.volatile_drafts_max {
             if self.flow.is_some() {
-                self.lose_post(&delivery);
+                drop(delivery);
+                self.tell_volatile();
             }
             return self.house.directory.lose_volatile(1);
         }
@@ -43,14 +46,15 @@ impl Worker {
     /// Performs a volatile draft. Its effects are proposed if it has any that must be durable; its state goes along
     /// with the next commit of this routine, or when the worker goes.
     pub(super) fn attend(&mut self, delivery: DeliverVolatile, ctx: &mut Context<Self>) {
-        if self.flow.is_some() {
-            return self.attend_post(delivery, ctx);
-        }
-        let place = delivery.routine as usize;
+        let (routine, parcel) = match delivery {
+            DeliverVolatile::Parcel { routine, parcel } if self.flow.is_none() => (routine, parcel),
+            DeliverVolatile::Post(post) if self.flow.is_some() => return self.attend_post(&post.0, post.1, ctx),
+            // What its worker is has changed since it was sent.
+            DeliverVolatile::Parcel { .. } | DeliverVolatile::Post(_) => return self.house.directory.lose_volatile(1),
+        };
+        let place = routine as usize;
         self.doing = Doing::Busy { routine: Some(place) };
-        self.with_state(place, ctx, move |worker, state, ctx| {
-            worker.perform_parcel(place, state, delivery.parcel, ctx)
-        });
+        self.with_state(place, ctx, move |worker, state, ctx| worker.perform_parcel(place, state, parcel, ctx));
     }
 
     fn perform_parcel(&mut self, place: usize, state: LiveState, parcel: Parcel, ctx: &mut Context<Self>) {

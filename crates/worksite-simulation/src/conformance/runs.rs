@@ -233,6 +233,33 @@ pub(super) fn each_opening_is_another_life(open: Open<'_>) {
     assert!(second > first);
 }
 
+pub(super) fn a_session_stays_as_long_as_a_child_may_call_it_back(open: Open<'_>) {
+    let mut store = open();
+    let mut ids = ids();
+    let starting = |name: &str| RunDraft { session: SessionUse::Start(Some(name.into())), ..RunDraft::default() };
+    for name in ["awaited", "idle"] {
+        granted(store.as_mut(), change(vec![RunWrite::Open(Box::new(session(name)))]));
+        let run = add(store.as_mut(), &mut ids, starting(name));
+        granted(store.as_mut(), change(vec![to(&run, ended(&run, RunStatus::Completed, AT))]));
+    }
+    let calls_back = || RunDraft::new().calls_back("awaited");
+    let child = add(store.as_mut(), &mut ids, calls_back());
+    let none = Keep { age: Duration::ZERO, rows: 0 };
+    let retention = Retention { runs_completed: none, runs_stopped: none, sessions: none, ..Retention::default() };
+    let later = |seconds| AT.after(Duration::from_secs(seconds));
+    assert_eq!(store.prune(&retention, later(10)).expect("the store can write").sessions, 1);
+    let is_there = |store: &mut dyn Store, id| store.session(id).expect("readable").is_some();
+    assert!(is_there(store.as_mut(), "awaited") && !is_there(store.as_mut(), "idle"), "a child is still at work");
+    let over = ended(&child, RunStatus::Stopped, later(11));
+    granted(store.as_mut(), change(vec![to(&child, over.clone())]));
+    store.prune(&retention, later(20)).expect("the store can write");
+    assert!(is_there(store.as_mut(), "awaited"), "it has not been told");
+    let told = Run { called_back: Some(child.id), ..over.clone() };
+    granted(store.as_mut(), change(vec![to(&over, told)]));
+    store.prune(&retention, later(30)).expect("the store can write");
+    assert!(!is_there(store.as_mut(), "awaited"));
+}
+
 pub(super) fn runs_are_forgotten_by_status_age_and_count(open: Open<'_>) {
     let mut store = open();
     let mut ids = ids();
