@@ -25,8 +25,10 @@ impl Hasher for IdHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
+        for word in bytes.chunks(8) {
+            let mut number = [0; 8];
+            number[..word.len()].copy_from_slice(word);
+            self.write_u64(u64::from_le_bytes(number));
         }
     }
 
@@ -34,6 +36,18 @@ impl Hasher for IdHasher {
         // The table takes its place from the low bits and its tag from the high ones: a folded product serves both.
         let product = u128::from(self.0 ^ number ^ 0x9E37_79B9_7F4A_7C15) * 0xD6E8_FEB8_6659_FD93_u128;
         self.0 = (product as u64) ^ ((product >> 64) as u64);
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number.cast_unsigned() as u64);
     }
 
     fn write_i64(&mut self, number: i64) {

@@ -140,7 +140,9 @@ impl RunBoard {
         // It has been decided.
         draft.conflict = Conflict::default();
         self.coming += 1;
-        let run = Arc::new(Run::new(id, draft, now));
+        let run = Run::new(id, draft, now);
+        let demands = self.index.shared(run.demands, run.draft.limit.as_deref());
+        let run = Arc::new(Run { demands, ..run });
         writes.push(RunWrite::Add(run.clone()));
         Ok(Some(Added::New(run)))
     }
