@@ -579,7 +579,7 @@ pub fn reported(
     Ok(Some(match report {
         RunReport::Started => Run { status: to, started_at: Some(now), lease_until, ..run.clone() },
         RunReport::Alive => Run { lease_until, ..run.clone() },
-        RunReport::Completed(result) => Run { result: result.clone(), ..ended(run, to, None, now) },
+        RunReport::Completed(result) => Run { result: result.clone().map(Box::new), ..ended(run, to, None, now) },
         RunReport::Failed(why) => ended(run, to, Some(why), now),
         RunReport::Stopped => ended(run, to, None, now),
         RunReport::GivenBack => taken_back(run, false, "", now),
