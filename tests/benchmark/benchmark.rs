@@ -94,6 +94,7 @@ const LINES: &[(&str, Measure)] = &[
     ("runs-restart-memory", |effort| runs::restart_memory(effort).into()),
     ("instructions-send", instructions::send),
     ("instructions-settle", instructions::settle),
+    ("instructions-claim", instructions::claim),
 ];
 
 fn main() {
