@@ -95,6 +95,7 @@ const LINES: &[(&str, Measure)] = &[
     ("instructions-raw", instructions::raw),
     ("instructions-send", instructions::send),
     ("instructions-settle", instructions::settle),
+    ("instructions-claim", instructions::claim),
 ];
 
 fn main() {

@@ -1,11 +1,13 @@
 //! Instructions a message, counted by callgrind: they mean the same on every machine, however busy it is. A child sends so
 //! many messages, another one twice as many; the difference is what the messages cost, in all threads, SQLite included.
 //!
-//! `instructions-raw`: what the baseline of the durable lines costs, the rows alone. `instructions-send`: a durable send, up to its receipt. `instructions-settle`: what it costs more when a routine then
-//! performs and settles it.
+//! `instructions-raw`: what the baseline of the durable lines costs, the rows alone. `instructions-send`: a durable send, up
+//! to its receipt. `instructions-settle`: what it costs more when a routine then performs and settles it.
+//! `instructions-claim`: a durable claim of one run of the queue, up to its answer.
 
 use crate::Effort;
 use crate::durable::{self, in_turns, work};
+use crate::runs;
 use crate::table::{Figure, Row};
 use std::process::Command;
 use worksite::prelude::*;
@@ -17,22 +19,28 @@ const PEOPLE: usize = 64;
 const IN_FLIGHT: usize = 64;
 
 pub fn raw(effort: Effort) -> Row {
-    row("instructions-raw", effort, |messages| slope("raw", messages))
+    row("instructions-raw", "instructions/message", effort, |messages| slope("raw", messages))
 }
 
 pub fn send(effort: Effort) -> Row {
-    row("instructions-send", effort, |messages| slope("send", messages))
+    row("instructions-send", "instructions/message", effort, |messages| slope("send", messages))
 }
 
 pub fn settle(effort: Effort) -> Row {
-    row("instructions-settle", effort, |messages| Ok(slope("settle", messages)? - slope("send", messages)?))
+    row("instructions-settle", "instructions/message", effort, |messages| {
+        Ok(slope("settle", messages)? - slope("send", messages)?)
+    })
 }
 
-fn row(name: &'static str, effort: Effort, count: impl Fn(usize) -> Result<f64, String>) -> Row {
+pub fn claim(effort: Effort) -> Row {
+    row("instructions-claim", "instructions/run", effort, |runs| Ok(slope("claim", runs)? - slope("add", runs)?))
+}
+
+fn row(name: &'static str, unit: &'static str, effort: Effort, count: impl Fn(usize) -> Result<f64, String>) -> Row {
     let messages = 10_000 / effort.divisor.min(5);
     let values = (0..effort.repeats.min(3)).map(|_| count(messages)).collect();
     match values {
-        Ok(values) => Figure { name: name.into(), unit: "instructions/message", values, target: None }.into(),
+        Ok(values) => Figure { name: name.into(), unit, values, target: None }.into(),
         Err(reason) => Row::Skipped { name, reason },
     }
 }
@@ -62,6 +70,9 @@ pub fn child(what: &str) {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder for the site");
+    if what == "add" || what == "claim" {
+        return runs::counted(folder.path(), messages, what == "claim", IN_FLIGHT);
+    }
     worksite::block_on(async {
         let settles = what == "settle";
         // A person nobody works for keeps the mail.

@@ -3,6 +3,7 @@
 //! were taken on another machine: the ratios are for orders of magnitude. Every add and claim of ours is durable.
 
 use crate::Effort;
+use crate::durable::in_turns;
 use crate::machine::{rate, timed};
 use crate::memory::resident;
 use crate::table::{Figure, Line, Target};
@@ -94,6 +95,19 @@ pub fn claims(effort: Effort) -> Line {
         })
     };
     against("runs-claim", 1_100.0, 100.0, (0..effort.repeats).map(once).collect())
+}
+
+/// What `instructions-claim` counts: runs are added, and claimed one by one, or not.
+pub fn counted(folder: &Path, runs: usize, claims: bool, in_flight: usize) {
+    worksite::block_on(async {
+        let site = Worksite::open(folder.join("site.db")).await.expect("it opens");
+        let queue = site.run_queue().await.expect("it opens");
+        add(&queue, runs).await;
+        let (able, claims) = (able(), if claims { runs } else { 0 });
+        let check = |claim: Result<Option<_>, _>| assert!(claim.is_ok_and(|run| run.is_some()), "it is claimed");
+        in_turns(in_flight, claims, |_| queue.claim_run(&able), check).await;
+        site.shutdown().await;
+    });
 }
 
 /// Claims that find nothing, behind 100,000 runs that the runner cannot take; sixty-four of them asked at once.

@@ -217,8 +217,61 @@ async fn an_older_file_is_brought_along_with_everything_in_it_and_a_copy_is_left
     assert!(site.tally().await.unwrap().is_conserved());
     site.send(note(1, "new lane").priority(Priority::Control)).await.unwrap();
     site.shutdown().await;
-    let copy = Connection::open(format!("{}.before-schema-5", plot.path().display())).unwrap();
+    let copy = Connection::open(format!("{}.before-schema-6", plot.path().display())).unwrap();
     let version: i64 = copy.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     let kept: i64 = copy.query_row("SELECT count(*) FROM envelopes", [], |row| row.get(0)).unwrap();
     assert_eq!((version, kept), (1, 2));
+}
+
+#[tokio::test]
+async fn a_file_with_checks_of_lists_keeps_its_runs_its_triggers_and_what_may_stand_in_a_column() {
+    let plot = Plot::new();
+    let file = Connection::open(plot.path()).unwrap();
+    file.pragma_update(None, "journal_mode", "wal").unwrap();
+    for step in [
+        include_str!("../../crates/worksite-store/migrations/0001_first.sql"),
+        include_str!("../../crates/worksite-store/migrations/0002_inboxes.sql"),
+        include_str!("../../crates/worksite-store/migrations/0003_service.sql"),
+        include_str!("../../crates/worksite-store/migrations/0004_runs.sql"),
+        include_str!("../../crates/worksite-store/migrations/0005_flows.sql"),
+        "CREATE TABLE seen (status TEXT); \
+         CREATE TRIGGER noticed AFTER UPDATE ON runs BEGIN INSERT INTO seen VALUES (new.status); END; \
+         INSERT INTO runs (number, tail, status, kind, mode, priority, attempts_max, created_at, fence, attempts, epoch) \
+         VALUES (7, -7, 'pending', 'plain', 'sync', 0, 3, 1000, 0, 0, 0)",
+    ] {
+        file.execute_batch(step).unwrap();
+    }
+    file.pragma_update(None, "application_id", 0x576F_726B).unwrap();
+    file.pragma_update(None, "user_version", 5).unwrap();
+    drop(file);
+    let site = plot.open().await;
+    site.sync(people()).await.unwrap();
+    let queue = site.run_queue().await.unwrap();
+    let claimed = queue.claim_run(&RunnerInfo::new("runner", Capabilities::none())).await.unwrap().unwrap();
+    assert_eq!(claimed.id.high(), 7);
+    site.send(note(1, "kept").key("key")).await.unwrap();
+    site.quiesce().await.unwrap();
+    site.shutdown().await;
+
+    let file = Connection::open(plot.path()).unwrap();
+    let seen: String = file.query_row("SELECT status FROM seen", [], |row| row.get(0)).unwrap();
+    let version: i64 = file.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    let sound: String = file.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!((&*seen, version, &*sound), ("claimed", 6, "ok"));
+    let lists = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND sql LIKE '% IN (''%'";
+    assert_eq!(file.query_row(lists, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    for allowed in ["status = 'running'", "mode = 'async_poll'", "mode = 'async_callback'"] {
+        file.execute(&format!("UPDATE runs SET {allowed}"), []).unwrap();
+    }
+    for (table, wrong) in [
+        ("runs", "status = 'done'"),
+        ("runs", "status = 'completed'"),
+        ("runs", "kind = 'other', session = 's'"),
+        ("runs", "mode = 'other'"),
+        ("runs", "ended_at = 5"),
+        ("keys", "fate = 'other'"),
+    ] {
+        let error = file.execute(&format!("UPDATE {table} SET {wrong}"), []).unwrap_err();
+        assert!(error.to_string().starts_with("CHECK constraint failed"), "{wrong}: {error}");
+    }
 }

@@ -78,7 +78,7 @@ fn a_run_is_added_claimed_reported_and_read_back_from_the_store() {
         assert_eq!((ended.status, ended.started_at, ended.ended_at), (RunStatus::Completed, Some(START), Some(START)));
         assert_eq!(queue.get_run(run.id).await.unwrap(), None, "it has left the cache");
         let read = queue.get_run_with_fallback(run.id).await.unwrap().unwrap();
-        assert_eq!((read.result.clone(), &*read), (Some(result), &*ended));
+        assert_eq!((read.result.as_deref(), &*read), (Some(&result), &*ended));
         assert_eq!(queue.get_all_runs_from_db(&[RunStatus::Completed]).await.unwrap(), [Run::clone(&ended)]);
         assert_eq!(queue.session(run.session().unwrap()).await.unwrap().unwrap().status, Some(RunStatus::Completed));
         site.shutdown().await;

@@ -183,7 +183,7 @@ async fn a_migration_that_was_interrupted_after_its_copy_can_be_repeated() {
     let plot = Plot::new();
     first_release(&plot, "");
     // The power went after the copy was made and before the step was committed.
-    std::fs::copy(plot.path(), format!("{}.before-schema-5", plot.path().display())).unwrap();
+    std::fs::copy(plot.path(), format!("{}.before-schema-6", plot.path().display())).unwrap();
     Worksite::open(plot.path()).await.unwrap();
 }
 

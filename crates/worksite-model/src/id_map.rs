@@ -25,8 +25,10 @@ impl Hasher for IdHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
+        for word in bytes.chunks(8) {
+            let mut number = [0; 8];
+            number[..word.len()].copy_from_slice(word);
+            self.write_u64(u64::from_le_bytes(number));
         }
     }
 
@@ -36,6 +38,18 @@ impl Hasher for IdHasher {
         // through the people in order goes through memory in order. Its tag comes from the high ones.
         let block = folded(self.0 ^ (number >> 4));
         self.0 = (whole & TAG) | ((block << 4 | (number & 0xF)) & !TAG);
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number.cast_unsigned() as u64);
     }
 
     fn write_i64(&mut self, number: i64) {

@@ -223,6 +223,7 @@ pub(crate) struct Writer<'a> {
     insert_plain: CachedStatement<'a>,
     delete: CachedStatement<'a>,
     update_state: CachedStatement<'a>,
+    pub(crate) runs: run::RunStatements<'a>,
     fleeting: Fleeting,
 }
 
@@ -236,6 +237,7 @@ impl<'a> Writer<'a> {
         Ok(Self {
             insert_plain: transaction.prepare_cached(INSERT_PLAIN)?,
             fleeting: Fleeting::default(),
+            runs: run::RunStatements::default(),
             insert: transaction.prepare_cached(INSERT)?,
             delete: transaction.prepare_cached("DELETE FROM envelopes WHERE id = ?1")?,
             update_state: transaction.prepare_cached(UPDATE_STATE)?,

@@ -20,6 +20,9 @@ const CHECKED_BYTES_MAX: u64 = 1 << 30;
 /// How long a commit waits for another program that holds the file's write lock, before it is [`StoreError::Busy`].
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What SQLite may keep of the file in memory.
+pub(crate) const CACHE_KIB: u32 = 65_536;
+
 /// What the writer knows of the file without asking it. Never ahead of the file: after any failure it is read again.
 #[derive(Debug, Default)]
 pub(crate) struct Mirrors {
@@ -175,7 +178,7 @@ fn settle_settings(connection: &Connection, options: &SqliteOptions) -> Result<(
         ("checkpoint_fullfsync", "1"),
         ("journal_size_limit", "67108864"),
         ("wal_autocheckpoint", "1000"),
-        ("cache_size", "-65536"),
+        ("cache_size", &format!("-{CACHE_KIB}")),
         ("temp_store", "2"),
         ("cell_size_check", "1"),
         ("trusted_schema", "0"),

@@ -2,6 +2,7 @@
 //! the history. Who comes late finds the guard changed, and its change is refused as a whole.
 
 use crate::commit::{Trouble, Writer};
+use crate::open::CACHE_KIB;
 use crate::row;
 use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params, params_from_iter};
@@ -16,11 +17,17 @@ use worksite_model::{
 /// How many rows of one kind one call forgets at most.
 const PRUNED_MAX: i64 = 10_000;
 
-/// The columns of a run, in the order of the table.
-const COLUMNS: &str = "number, tail, status, kind, session, parent, mode, agent, project_dir, demands, priority, \
-     unique_key, limit_key, schedule, attempts_max, lease, claimed_within, created_at, due, deadline, runner, fence, \
-     attempts, epoch, claimed_at, started_at, lease_until, stop_requested_at, ended_at, error, called_back, encoding, \
-     type, version, checksum, body, result_encoding, result_type, result_version, result_checksum, result_body";
+/// The columns of a run that has not ended.
+const LIVE_COLUMNS: &str = "number, tail, status, kind, session, parent, mode, agent, project_dir, demands, priority, \
+     unique_key, limit_key, schedule, attempts_max, lease, claimed_within, created_at, due, deadline, fence, attempts, \
+     encoding, type, version, checksum, body, runner, epoch, claimed_at, started_at, lease_until, stop_requested_at, error";
+
+/// Those that only a run has that has ended, behind the others.
+const ENDED_COLUMNS: &str = "ended_at, called_back, result_encoding, result_type, result_version, result_checksum, \
+     result_body";
+
+/// While all live runs are read, each page is looked at once: a cache would hold the table a second time, beside the runs.
+const READING_CACHE_KIB: u32 = 256;
 
 const INSERT: &str = "INSERT INTO runs (number, tail, status, kind, session, parent, mode, agent, project_dir, demands, \
      priority, unique_key, limit_key, schedule, attempts_max, lease, claimed_within, created_at, due, deadline, fence, \
@@ -34,6 +41,26 @@ const UPDATE: &str = "UPDATE runs SET status = ?5, runner = ?6, fence = ?7, atte
 const END: &str = "UPDATE runs SET status = ?5, runner = ?6, fence = ?7, attempts = ?8, epoch = ?9, claimed_at = ?10, \
      started_at = ?11, lease_until = ?12, stop_requested_at = ?13, error = ?14, deadline = ?15, ended_at = ?16 \
      WHERE number = ?1 AND tail = ?2 AND status = ?3 AND fence = ?4";
+
+/// The hot statements of a transaction, prepared with the first run that needs one: looking one up by its text costs more than
+/// binding it.
+#[derive(Default)]
+pub(crate) struct RunStatements<'a> {
+    insert: Option<CachedStatement<'a>>,
+    update: Option<CachedStatement<'a>>,
+    end: Option<CachedStatement<'a>>,
+}
+
+fn kept<'s, 'a>(
+    statement: &'s mut Option<CachedStatement<'a>>,
+    connection: &'a Connection,
+    sql: &str,
+) -> rusqlite::Result<&'s mut CachedStatement<'a>> {
+    match statement {
+        Some(statement) => Ok(statement),
+        none => Ok(none.insert(connection.prepare_cached(sql)?)),
+    }
+}
 
 impl Writer<'_> {
     pub(crate) fn write_run(&mut self, write: &RunWrite) -> Result<(), Trouble> {
@@ -66,8 +93,8 @@ impl Writer<'_> {
         {
             return Err(Trouble::Change(Refusal::SessionMoved(session.clone())));
         }
-        let mut insert = self.transaction.prepare_cached(INSERT)?;
-        bind_new(&mut insert, run)?;
+        let insert = kept(&mut self.runs.insert, self.transaction, INSERT)?;
+        bind_new(insert, run)?;
         match insert.raw_execute() {
             Err(error) if is_taken(&error) => Err(Trouble::Change(Refusal::RunMoved(run.id))),
             inserted => Ok(inserted.map(drop)?),
@@ -85,8 +112,11 @@ impl Writer<'_> {
             return held(update.execute(params![high(run.id), low(run.id), caller])?, moved);
         }
         let ends = run.status.is_terminal();
-        let mut update = self.transaction.prepare_cached(if ends { END } else { UPDATE })?;
-        bind_changed(&mut update, guard, run)?;
+        let update = match ends {
+            true => kept(&mut self.runs.end, self.transaction, END)?,
+            false => kept(&mut self.runs.update, self.transaction, UPDATE)?,
+        };
+        bind_changed(update, guard, run)?;
         if ends {
             update.raw_bind_parameter(16, run.ended_at.map(Timestamp::as_micros))?;
         }
@@ -193,23 +223,30 @@ fn bind_changed(update: &mut CachedStatement<'_>, guard: &Guard, run: &Run) -> r
 
 /// What the queue needs to go on.
 pub(crate) fn recovered(connection: &Connection) -> rusqlite::Result<RecoveredRuns> {
+    connection.pragma_update(None, "cache_size", -i64::from(READING_CACHE_KIB))?;
+    let recovered = read_live(connection);
+    connection.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
+    recovered
+}
+
+fn read_live(connection: &Connection) -> rusqlite::Result<RecoveredRuns> {
     let mut recovered = RecoveredRuns {
         epoch: connection.query_row("SELECT incarnation FROM site", [], |row| row.get(0))?,
         last: connection.query_row("SELECT number, tail FROM runs ORDER BY number DESC LIMIT 1", [], id).optional()?,
         ..RecoveredRuns::default()
     };
-    let live = format!("SELECT {COLUMNS} FROM runs INDEXED BY runs_live WHERE ended_at IS NULL ORDER BY number");
+    let live = format!("SELECT {LIVE_COLUMNS} FROM runs INDEXED BY runs_live WHERE ended_at IS NULL ORDER BY number");
     let mut statement = connection.prepare(&live)?;
     let mut rows = statement.query([])?;
     let mut words = Words::default();
     while let Some(row) = rows.next()? {
-        match words.run(row)? {
+        match words.run(row, Extent::Live)? {
             Ok(run) => recovered.active.push(Arc::new(run)),
             Err(reason) => recovered.unreadable.push((id(row)?, reason)),
         }
     }
     let owing = format!(
-        "SELECT {COLUMNS} FROM runs INDEXED BY runs_owing WHERE mode = 'async_callback' AND called_back IS NULL \
+        "SELECT {LIVE_COLUMNS}, {ENDED_COLUMNS} FROM runs INDEXED BY runs_owing WHERE mode = 'async_callback' AND called_back IS NULL \
          AND ended_at IS NOT NULL ORDER BY number"
     );
     recovered.owing = select(connection, &owing, &[])?.into_iter().map(Arc::new).collect();
@@ -229,7 +266,7 @@ pub(crate) fn recovered(connection: &Connection) -> rusqlite::Result<RecoveredRu
 
 /// A run, live or ended; one that cannot be read is not there.
 pub(crate) fn run(connection: &Connection, wanted: RunId) -> rusqlite::Result<Option<Run>> {
-    let sql = format!("SELECT {COLUMNS} FROM runs WHERE number = ? AND tail = ?");
+    let sql = format!("SELECT {LIVE_COLUMNS}, {ENDED_COLUMNS} FROM runs WHERE number = ? AND tail = ?");
     let key = [Value::Integer(high(wanted)), Value::Integer(low(wanted))];
     Ok(select(connection, &sql, &key)?.pop())
 }
@@ -268,7 +305,7 @@ pub(crate) fn history(connection: &Connection, filter: &RunFilter) -> rusqlite::
         conditions.push(format!("+status IN ({})", names.join(", ")));
     }
     let which = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
-    let sql = format!("SELECT {COLUMNS} FROM runs {which} ORDER BY number DESC LIMIT ?");
+    let sql = format!("SELECT {LIVE_COLUMNS}, {ENDED_COLUMNS} FROM runs {which} ORDER BY number DESC LIMIT ?");
     values.push(Value::Integer(i64::try_from(filter.limit).unwrap_or(i64::MAX)));
     select(connection, &sql, &values)
 }
@@ -297,9 +334,18 @@ fn select(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Res
     let mut rows = statement.query(params_from_iter(values))?;
     let (mut runs, mut words) = (Vec::new(), Words::default());
     while let Some(row) = rows.next()? {
-        runs.extend(words.run(row)?);
+        runs.extend(words.run(row, Extent::Whole)?);
     }
     Ok(runs)
+}
+
+/// Which columns a row has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// [`LIVE_COLUMNS`]
+    Live,
+    /// [`ENDED_COLUMNS`] behind them.
+    Whole,
 }
 
 /// Texts that many rows have in common, read once.
@@ -311,9 +357,9 @@ struct Words {
 
 impl Words {
     /// Reads a run; what is wrong with it, when it cannot be read: a bad row is nobody else's trouble.
-    fn run(&mut self, row: &Row<'_>) -> rusqlite::Result<Result<Run, String>> {
+    fn run(&mut self, row: &Row<'_>, extent: Extent) -> rusqlite::Result<Result<Run, String>> {
         use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
-        match self.fitting(row) {
+        match self.fitting(row, extent) {
             Err(error @ (FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))) => {
                 Ok(Err(error.to_string()))
             }
@@ -321,19 +367,15 @@ impl Words {
         }
     }
 
-    fn fitting(&mut self, row: &Row<'_>) -> rusqlite::Result<Result<Run, String>> {
+    fn fitting(&mut self, row: &Row<'_>, extent: Extent) -> rusqlite::Result<Result<Run, String>> {
         let status = RunStatus::from_name(row.get_ref(2)?.as_str()?);
-        let demands = match row.get_ref(9)?.as_str_or_null()? {
-            None => self.demands(""),
-            Some(json) => self.demands(json),
-        };
+        let demands = self.demands(row.get_ref(9)?.as_str_or_null()?.unwrap_or_default());
         let (Some(status), Some(demands)) = (status, demands) else {
             return Ok(Err("its status or its demands cannot be read".into()));
         };
-        let session: Option<String> = row.get(4)?;
-        let session = match (row.get_ref(3)?.as_str()?, session) {
-            ("start_session", session) => SessionUse::Start(session),
-            ("resume_session", Some(session)) => SessionUse::Resume(session),
+        let session = match row.get_ref(3)?.as_str()? {
+            "start_session" => SessionUse::Start(text(row, 4)?),
+            "resume_session" => text(row, 4)?.map_or(SessionUse::None, SessionUse::Resume),
             _ => SessionUse::None,
         };
         let mode = match row.get_ref(6)?.as_str()? {
@@ -341,49 +383,63 @@ impl Words {
             "async_callback" => ExecutionMode::AsyncCallback,
             _ => ExecutionMode::AsyncPoll,
         };
-        let moment = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
-        let time = |column| {
-            let micros = row.get::<_, Option<i64>>(column)?;
-            Ok::<_, rusqlite::Error>(micros.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))))
-        };
         let draft = RunDraft {
-            agent: row.get(7)?,
-            payload: row::payload(row, 31)?,
-            project_dir: row.get(8)?,
+            agent: text(row, 7)?,
+            payload: row::payload(row, 22)?,
+            project_dir: text(row, 8)?,
             session,
-            parent: row.get(5)?,
+            parent: text(row, 5)?,
             mode,
             demands: Demands::none(),
             priority: row.get(10)?,
-            due: moment(18)?,
-            claimed_within: time(16)?,
+            due: moment(row, 18)?,
+            claimed_within: time(row, 16)?,
             attempts_max: row.get(14)?,
-            lease: time(15)?,
-            unique: row.get(11)?,
+            lease: time(row, 15)?,
+            unique: text(row, 11)?,
             conflict: Conflict::default(),
-            limit: row.get(12)?,
-            schedule: row.get(13)?,
+            limit: text(row, 12)?,
+            schedule: text(row, 13)?,
         };
-        Ok(Ok(Run {
+        let mut run = Run {
             id: id(row)?,
             created_at: Timestamp::from_micros(row.get(17)?),
             draft: Arc::new(draft),
             demands,
-            deadline: moment(19)?,
+            deadline: moment(row, 19)?,
             status,
-            runner: row.get_ref(20)?.as_str_or_null()?.map(|name| self.runner(name)),
-            fence: row.get(21)?,
-            attempts: row.get(22)?,
-            epoch: row.get(23)?,
-            claimed_at: moment(24)?,
-            started_at: moment(25)?,
-            lease_until: moment(26)?,
-            stop_requested_at: moment(27)?,
-            ended_at: moment(28)?,
-            error: row.get(29)?,
-            called_back: row.get_ref(30)?.as_str_or_null()?.and_then(|id| id.parse().ok()),
-            result: row::payload(row, 36)?,
-        }))
+            runner: None,
+            fence: row.get(20)?,
+            attempts: row.get(21)?,
+            epoch: 0,
+            claimed_at: None,
+            started_at: None,
+            lease_until: None,
+            stop_requested_at: None,
+            ended_at: None,
+            error: None,
+            result: None,
+            called_back: None,
+        };
+        // One that nobody has ever claimed has nothing in the columns that claims write: most of a long queue.
+        if run.fence > 0 || status != RunStatus::Pending {
+            self.read_claim(&mut run, row)?;
+        }
+        if extent == Extent::Whole {
+            run.ended_at = moment(row, 34)?;
+            run.called_back = row.get_ref(35)?.as_str_or_null()?.and_then(|id| id.parse().ok());
+            run.result = row::payload(row, 36)?.map(Box::new);
+        }
+        Ok(Ok(run))
+    }
+
+    fn read_claim(&mut self, run: &mut Run, row: &Row<'_>) -> rusqlite::Result<()> {
+        run.runner = row.get_ref(27)?.as_str_or_null()?.map(|name| self.runner(name));
+        run.epoch = row.get(28)?;
+        (run.claimed_at, run.started_at) = (moment(row, 29)?, moment(row, 30)?);
+        (run.lease_until, run.stop_requested_at) = (moment(row, 31)?, moment(row, 32)?);
+        run.error = text(row, 33)?;
+        Ok(())
     }
 
     fn demands(&mut self, json: &str) -> Option<Arc<Demands>> {
@@ -480,6 +536,38 @@ const fn low(id: RunId) -> i64 {
     id.low().cast_signed()
 }
 
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(row.get_ref(column)?.as_str_or_null()?.map(str::to_string))
+}
+
+fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get_ref(column)?.as_i64_or_null()?.map(Timestamp::from_micros))
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Duration>> {
+    let micros = row.get_ref(column)?.as_i64_or_null()?;
+    Ok(micros.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))))
+}
+
 fn id(row: &Row<'_>) -> rusqlite::Result<RunId> {
     Ok(RunId::from_halves(row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::open::CACHE_KIB;
+    use crate::{SqliteOptions, SqliteStore};
+    use worksite_model::Store;
+
+    #[test]
+    fn the_cache_is_as_large_as_before_when_the_live_runs_have_been_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(folder.path().join("site.db"), SqliteOptions::default()).unwrap();
+        let cache = |store: &SqliteStore| -> i64 {
+            store.connection.pragma_query_value(None, "cache_size", |row| row.get(0)).unwrap()
+        };
+        let before = cache(&store);
+        store.runs().unwrap();
+        assert_eq!((before, cache(&store)), (-i64::from(CACHE_KIB), before));
+    }
 }

@@ -8,12 +8,13 @@ use std::path::Path;
 pub(crate) const APPLICATION_ID: i32 = 0x576F_726B;
 
 /// The steps, in order; a file's version is how many of them it has seen.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_inboxes.sql"),
     include_str!("../migrations/0003_service.sql"),
     include_str!("../migrations/0004_runs.sql"),
     include_str!("../migrations/0005_flows.sql"),
+    include_str!("../migrations/0006_plain_checks.sql"),
 ];
 
 /// The newest schema this build knows.

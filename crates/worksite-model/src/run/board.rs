@@ -108,8 +108,10 @@ impl RunBoard {
             board.index.set_limit(&key, limit);
         }
         board.cards.reserve(recovered.active.len());
-        for run in recovered.active {
-            board.put_up(run, now);
+        let mut active = recovered.active;
+        board.index.fill(active.iter_mut().filter(|run| stands_in_line(run, now)));
+        for run in active {
+            board.pin_up(run, now);
         }
         for run in recovered.owing {
             board.owe(run);
@@ -121,11 +123,11 @@ impl RunBoard {
     pub fn recover(&mut self, unreadable: usize, now: Timestamp) -> (Vec<RunWrite>, RecoveryReport) {
         let mut report = RecoveryReport { unreadable, ..RecoveryReport::default() };
         let mut writes = Vec::new();
-        let mut ids: Vec<_> = self.cards.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            let Some(card) = self.cards.get(&id) else { continue };
-            let run = card.run.clone();
+        // What is pending stays so.
+        let mut held: Vec<_> = self.live().filter(|run| run.status.is_held()).cloned().collect();
+        held.sort_unstable_by_key(|run| run.id);
+        report.kept = self.cards.len() - held.len();
+        for run in held {
             let after = self.rescued(&run, now);
             report.count(&run, after.as_ref().map(|run| run.status));
             writes.extend(after.map(|after| self.update(&run, after)));
@@ -233,7 +235,13 @@ impl RunBoard {
     }
 
     /// Puts a live run on the board, in all its places.
-    fn put_up(&mut self, mut run: Arc<Run>, now: Timestamp) {
+    fn put_up(&mut self, run: Arc<Run>, now: Timestamp) {
+        let run = if stands_in_line(&run, now) { self.put_in_line(run) } else { run };
+        self.pin_up(run, now);
+    }
+
+    /// Puts a live run in all its places but that in the line.
+    fn pin_up(&mut self, run: Arc<Run>, now: Timestamp) {
         if let Some(session) = run.session() {
             match self.sessions.get_mut(session) {
                 Some(runs) => drop(runs.insert(run.id)),
@@ -248,8 +256,6 @@ impl RunBoard {
             self.deadlines.extend(run.deadline.map(|moment| (moment, run.id)));
             if run.due() > now {
                 self.later.insert((run.due(), run.id));
-            } else {
-                run = self.put_in_line(run);
             }
         } else {
             self.counts.held += 1;
@@ -293,7 +299,10 @@ impl RunBoard {
         }
         if run.status == RunStatus::Pending {
             self.counts.pending -= 1;
-            self.leave_line(run);
+            // One that is reserved has left it already.
+            if !card.is_reserved {
+                self.leave_line(run);
+            }
         } else {
             self.counts.held -= 1;
             // Its runner has a slot free.
@@ -386,6 +395,11 @@ impl RunBoard {
         self.holders.get(runner).into_iter().flatten().filter_map(|id| self.get(*id))
     }
 
+    /// How many runs a runner holds.
+    pub fn held_count(&self, runner: &RunnerId) -> usize {
+        self.holders.get(runner).map_or(0, BTreeSet::len)
+    }
+
     /// The schedules, in order of names.
     pub fn schedules(&self) -> impl Iterator<Item = &Arc<Schedule>> {
         self.schedules.values()
@@ -438,4 +452,9 @@ impl RunBoard {
     pub fn demanded(&self) -> impl Iterator<Item = (&Arc<Demands>, usize)> {
         self.index.demanded()
     }
+}
+
+/// Whether a run may be claimed as soon as a runner comes.
+fn stands_in_line(run: &Run, now: Timestamp) -> bool {
+    run.status == RunStatus::Pending && run.due() <= now
 }

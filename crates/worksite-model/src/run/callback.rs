@@ -41,7 +41,7 @@ impl CallbackReport {
             agent: run.draft.agent.clone(),
             status: run.status,
             error: run.error.clone(),
-            result: run.result.clone(),
+            result: run.result.as_deref().cloned(),
         };
         Self { children: runs.map(child).collect() }
     }

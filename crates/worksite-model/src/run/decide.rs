@@ -140,7 +140,9 @@ impl RunBoard {
         // It has been decided.
         draft.conflict = Conflict::default();
         self.coming += 1;
-        let run = Arc::new(Run::new(id, draft, now));
+        let run = Run::new(id, draft, now);
+        let demands = self.index.shared(run.demands, run.draft.limit.as_deref());
+        let run = Arc::new(Run { demands, ..run });
         writes.push(RunWrite::Add(run.clone()));
         Ok(Some(Added::New(run)))
     }
@@ -598,7 +600,7 @@ pub fn reported(
     Ok(Some(match report {
         RunReport::Started => Run { status: to, started_at: Some(now), lease_until, ..run.clone() },
         RunReport::Alive => Run { lease_until, ..run.clone() },
-        RunReport::Completed(result) => Run { result: result.clone(), ..ended(run, to, None, now) },
+        RunReport::Completed(result) => Run { result: result.clone().map(Box::new), ..ended(run, to, None, now) },
         RunReport::Failed(why) => ended(run, to, Some(why), now),
         RunReport::Stopped => ended(run, to, None, now),
         RunReport::GivenBack => taken_back(run, false, "", now),

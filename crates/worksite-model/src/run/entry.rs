@@ -40,8 +40,8 @@ pub struct Run {
     pub ended_at: Option<Timestamp>,
     /// Why it failed, or what went wrong at the last attempt.
     pub error: Option<String>,
-    /// What it came to.
-    pub result: Option<Payload>,
+    /// What it came to. In a box: no live run has one.
+    pub result: Option<Box<Payload>>,
     /// The run that told its parent session of its end.
     pub called_back: Option<RunId>,
 }

@@ -125,7 +125,7 @@ impl RunBoard {
         lacking.truncate(LACKING_MAX);
         RunnerExplanation {
             standby: self.standby(&runner.id, now),
-            held: self.held_by(&runner.id).count(),
+            held: self.held_count(&runner.id),
             pending: self.counts.pending,
             takeable: self.index.takeable(&capabilities),
             next: self.index.first(&capabilities, now),

@@ -9,22 +9,39 @@ use std::str::FromStr;
 /// A run's id: a UUID of version 7. Ids of one site grow in the order in which its runs were accepted, so that first in,
 /// first out is the order of ids, before and after a restart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct RunId(u128);
+#[serde(from = "u128", into = "u128")]
+pub struct RunId {
+    // Halves, and not one number, which would have to lie on a border of sixteen bytes: so would every run.
+    high: u64,
+    low: u64,
+}
 
 impl RunId {
     /// The id with these halves: the first holds time and order, the second chance.
     pub const fn from_halves(high: u64, low: u64) -> Self {
-        Self(((high as u128) << 64) | low as u128)
+        Self { high, low }
     }
 
     /// Milliseconds, the version, and the place within the millisecond: alone enough to tell the runs of one site apart.
     pub const fn high(self) -> u64 {
-        (self.0 >> 64) as u64
+        self.high
     }
 
     /// The half that is chance.
     pub const fn low(self) -> u64 {
-        self.0 as u64
+        self.low
+    }
+}
+
+impl From<u128> for RunId {
+    fn from(number: u128) -> Self {
+        Self::from_halves((number >> 64) as u64, number as u64)
+    }
+}
+
+impl From<RunId> for u128 {
+    fn from(id: RunId) -> Self {
+        (u128::from(id.high) << 64) | u128::from(id.low)
     }
 }
 
@@ -62,7 +79,7 @@ impl FromStr for RunId {
         let digits: String = text.strip_prefix("run_").unwrap_or(text).chars().filter(|digit| *digit != '-').collect();
         let plain = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         let number = plain.then(|| u128::from_str_radix(&digits, 16).ok()).flatten();
-        number.map(Self).ok_or_else(|| NotARunId(text.to_string()))
+        number.map(Self::from).ok_or_else(|| NotARunId(text.to_string()))
     }
 }
 

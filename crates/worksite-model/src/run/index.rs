@@ -67,6 +67,9 @@ const CLASSES_MAX: usize = 4_096;
 pub(crate) struct Index {
     buckets: Vec<Bucket>,
     by_demands: IdMap<(Arc<Demands>, Option<usize>), usize>,
+    /// The same by where the demands of a bucket lie: runs share them, so that most are found without being compared. The
+    /// bucket holds them, so that nothing else can come to lie there.
+    by_address: IdMap<(usize, Option<usize>), usize>,
     empty: usize,
     classes: Vec<Class>,
     by_capabilities: IdMap<Arc<Capabilities>, usize>,
@@ -94,12 +97,10 @@ impl Index {
 
     /// Puts a run in its place; gives its demands as they are shared by all equal ones.
     pub(crate) fn insert(&mut self, run: &Run) -> Arc<Demands> {
-        let limit = run.draft.limit.as_deref().map(|key| self.gauge(key));
-        let key = (run.demands.clone(), limit);
-        let bucket = match self.by_demands.get(&key) {
-            Some(bucket) => *bucket,
-            None => self.open(key),
-        };
+        if self.empty > EMPTY_BUCKETS_MAX && self.empty > self.buckets.len() / 2 {
+            self.forget_empty();
+        }
+        let bucket = self.bucket_for(run);
         let bucket = &mut self.buckets[bucket];
         let place = Place::of(run);
         self.empty -= usize::from(bucket.places.is_empty());
@@ -111,12 +112,54 @@ impl Index {
         bucket.demands.clone()
     }
 
-    fn open(&mut self, key: (Arc<Demands>, Option<usize>)) -> usize {
-        if self.empty > EMPTY_BUCKETS_MAX && self.empty > self.buckets.len() / 2 {
-            self.forget_empty();
+    /// Puts runs in their places while there are none yet. Sets that are built whole take half the room of those that grow.
+    pub(crate) fn fill<'a>(&mut self, runs: impl Iterator<Item = &'a mut Arc<Run>>) {
+        let mut places = Vec::with_capacity(runs.size_hint().1.unwrap_or_default());
+        for run in runs {
+            let bucket = self.bucket_for(run);
+            let shared = &self.buckets[bucket].demands;
+            if !Arc::ptr_eq(shared, &run.demands) {
+                Arc::make_mut(run).demands = shared.clone();
+            }
+            places.push((bucket, Place::of(run)));
         }
+        places.sort_unstable();
+        for line in places.chunk_by(|(one, _), (next, _)| one == next) {
+            let bucket = &mut self.buckets[line[0].0];
+            bucket.places.append(&mut line.iter().map(|(_, place)| *place).collect());
+            bucket.head = bucket.places.first().copied();
+        }
+        self.empty = self.buckets.iter().filter(|bucket| bucket.places.is_empty()).count();
+        self.is_fresh = true;
+    }
+
+    fn bucket_for(&mut self, run: &Run) -> usize {
+        let limit = run.draft.limit.as_deref().map(|key| self.gauge(key));
+        match self.bucket(&run.demands, limit) {
+            Some(bucket) => bucket,
+            None => self.open((run.demands.clone(), limit)),
+        }
+    }
+
+    /// Demands as all equal ones share them, if some wait; else these.
+    pub(crate) fn shared(&self, demands: Arc<Demands>, limit: Option<&str>) -> Arc<Demands> {
+        let limit = match limit.map(|key| self.by_key.get(key)) {
+            None => None,
+            Some(Some(gauge)) => Some(*gauge),
+            Some(None) => return demands,
+        };
+        self.bucket(&demands, limit).map_or(demands, |bucket| self.buckets[bucket].demands.clone())
+    }
+
+    fn bucket(&self, demands: &Arc<Demands>, limit: Option<usize>) -> Option<usize> {
+        let at_hand = self.by_address.get(&(address(demands), limit));
+        at_hand.or_else(|| self.by_demands.get(&(demands.clone(), limit))).copied()
+    }
+
+    fn open(&mut self, key: (Arc<Demands>, Option<usize>)) -> usize {
         self.buckets.push(Bucket { demands: key.0.clone(), limit: key.1, places: BTreeSet::new(), head: None });
         self.empty += 1;
+        self.by_address.insert((address(&key.0), key.1), self.buckets.len() - 1);
         self.by_demands.insert(key, self.buckets.len() - 1);
         self.buckets.len() - 1
     }
@@ -126,6 +169,8 @@ impl Index {
         self.empty = 0;
         let buckets = self.buckets.iter().enumerate();
         self.by_demands = buckets.map(|(place, bucket)| ((bucket.demands.clone(), bucket.limit), place)).collect();
+        let addresses = self.by_demands.iter();
+        self.by_address = addresses.map(|((demands, limit), place)| ((address(demands), *limit), *place)).collect();
         self.classes.clear();
         self.by_capabilities.clear();
     }
@@ -133,8 +178,8 @@ impl Index {
     /// Takes a run out; false when it was not in.
     pub(crate) fn remove(&mut self, run: &Run) -> bool {
         let limit = run.draft.limit.as_deref().map(|key| self.gauge(key));
-        let Some(bucket) = self.by_demands.get(&(run.demands.clone(), limit)) else { return false };
-        let bucket = &mut self.buckets[*bucket];
+        let Some(bucket) = self.bucket(&run.demands, limit) else { return false };
+        let bucket = &mut self.buckets[bucket];
         let place = Place::of(run);
         let removed = bucket.places.remove(&place);
         if bucket.head == Some(place) {
@@ -234,6 +279,11 @@ impl Index {
     }
 }
 
+/// Where demands lie.
+fn address(demands: &Arc<Demands>) -> usize {
+    Arc::as_ptr(demands).addr()
+}
+
 impl Gauge {
     fn hold(&self, now: Timestamp) -> Option<Hold> {
         if let Some(most) = self.limit.at_once
@@ -285,6 +335,30 @@ mod tests {
             order.push(place);
         }
         assert_eq!(order, [2, 0, 1, 4, 3]);
+    }
+
+    #[test]
+    fn an_index_that_is_filled_at_once_gives_runs_in_the_order_of_one_that_grew() {
+        let (mut ids, now) = (RunIds::after(1, None), Timestamp::from_seconds(2_000));
+        let tags = ["a", "b", "c", "unmet"];
+        let mut runs: Vec<_> = (0..3_000)
+            .map(|number| Arc::new(run(&mut ids, Demands::none().tag(tags[number % 4]), number as i32 * 7 % 13)))
+            .collect();
+        let (mut grown, mut filled) = (Index::default(), Index::default());
+        for run in &runs {
+            grown.insert(run);
+        }
+        filled.fill(runs.iter_mut());
+        assert!(Arc::ptr_eq(&runs[0].demands, &runs[4].demands), "equal demands are shared");
+        let runner = Arc::new(Capabilities::none().tag("a").tag("b").tag("c"));
+        let mut taken = 0;
+        while let Some(id) = grown.first(&runner, now) {
+            assert_eq!(filled.first(&runner, now), Some(id));
+            let run = runs.iter().find(|run| run.id == id).unwrap();
+            assert!(grown.remove(run) && filled.remove(run));
+            taken += 1;
+        }
+        assert_eq!((taken, filled.first(&runner, now), filled.empty), (2_250, None, 3));
     }
 
     #[test]

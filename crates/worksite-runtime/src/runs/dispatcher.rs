@@ -506,7 +506,7 @@ impl Dispatcher {
             let _gone = claim.reply.send(Err(rejection.into()));
             return;
         }
-        let held = self.board.held_by(&claim.runner).count();
+        let held = self.board.held_count(&claim.runner);
         let slots = self.board.runner(&claim.runner).map_or(usize::MAX, |runner| runner.slots as usize);
         let most = claim.most.min(slots.saturating_sub(held));
         let (writes, claimed) = self.board.claim(&claim.runner, &claim.capabilities, most, now);

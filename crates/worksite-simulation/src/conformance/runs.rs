@@ -88,7 +88,7 @@ pub(super) fn every_field_of_a_run_comes_back(open: Open<'_>) {
     let mut store = open();
     let active: Vec<_> = store.runs().expect("readable").active.iter().map(|run| Run::clone(run)).collect();
     assert_eq!(active, [held.clone(), Run::clone(&plain)]);
-    let over = Run { result, ..ended(&held, RunStatus::Completed, AT) };
+    let over = Run { result: result.map(Box::new), ..ended(&held, RunStatus::Completed, AT) };
     granted(store.as_mut(), change(vec![to(&held, over.clone())]));
     let again = Run { demands: Arc::new(Demands::none().tag("z")), deadline: Some(AT), ..Run::clone(&plain) };
     granted(store.as_mut(), change(vec![to(&plain, again.clone())]));
