@@ -7,8 +7,8 @@
 
 use crate::correspondence::Post;
 use crate::data::Line;
+use crate::program::Done;
 use std::collections::{BTreeMap, VecDeque};
-use std::error::Error;
 use worksite::prelude::*;
 
 /// How many minutes may be on their way to the disk at once.
@@ -43,9 +43,9 @@ impl<'a> Replay<'a> {
         about.map(|(person, _)| Person::new(*person, format!("student {person}")))
     }
 
-    /// Sends what the site does not have yet; `acknowledged` hears how many lines are durable, and in which minute.
-    pub async fn run(&self, site: &Worksite, mut acknowledged: impl FnMut(usize, i64)) -> Result<(), Box<dyn Error>> {
-        let mut next = usize::try_from(site.tally().await?.accepted / 2)?;
+    /// Sends what the site does not have yet, from line `next` on; `acknowledged` hears how many lines are durable, and in
+    /// which minute.
+    pub async fn run(&self, site: &Worksite, mut next: usize, mut acknowledged: impl FnMut(usize, i64)) -> Done<()> {
         let mut in_flight = VecDeque::new();
         while next < self.lines.len() {
             let minute = self.lines[next].minute;

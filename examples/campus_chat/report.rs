@@ -1,12 +1,12 @@
 //! Owns what a person sees at the end: plots, tables, checks and the digest, all from what the workers remember.
 
-use crate::checks::Checks;
 use crate::correspondence::Correspondence;
 use crate::data::{self, DAY, Facts, most, share};
+use crate::program::Done;
+use crate::program::checks::Checks;
 use plotters::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::path::Path;
 use textplots::{Chart, Plot, Shape};
 use worksite::prelude::*;
@@ -20,7 +20,7 @@ pub struct Report {
 
 impl Report {
     /// Asks the site for everybody's committed state.
-    pub async fn read(site: &Worksite, people: impl Iterator<Item = i64>) -> Result<Self, Box<dyn Error>> {
+    pub async fn read(site: &Worksite, people: impl Iterator<Item = i64>) -> Done<Self> {
         let mut states = BTreeMap::new();
         for person in people {
             if let Some(state) = site.state::<Correspondence>(person, "correspond").await? {
@@ -94,7 +94,7 @@ impl Report {
     }
 
     /// Draws messages a day as an SVG.
-    pub fn draw(&self, path: &Path) -> Result<(), Box<dyn Error>> {
+    pub fn draw(&self, path: &Path) -> Done<()> {
         let (first, last) =
             (self.days.keys().min().copied().unwrap_or(0), self.days.keys().max().copied().unwrap_or(0));
         let highest = self.days.values().max().copied().unwrap_or(0);
@@ -151,12 +151,12 @@ impl Report {
     }
 
     /// A digest of all states, in order of people: the same for the same input, however often the run was killed.
-    pub fn digest(&self) -> Result<String, Box<dyn Error>> {
+    pub fn digest(&self) -> Done<String> {
         let mut digest = Sha256::new();
         for (person, state) in &self.states {
             digest.update(person.to_le_bytes());
             digest.update(&Payload::encode(state)?.body);
         }
-        Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(format!("{:x}", digest.finalize()))
     }
 }

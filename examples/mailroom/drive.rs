@@ -9,8 +9,8 @@ use crate::desks::Watched;
 use crate::house::{self, CLERK, WATCH};
 use crate::lists::ListPost;
 use crate::mails::{Mail, Mails};
+use crate::program::Done;
 use crate::{clerk, desks, lists};
-use std::error::Error;
 use std::path::Path;
 use worksite::model::PayloadError;
 use worksite::prelude::*;
@@ -47,7 +47,7 @@ pub async fn progress(site: &Worksite) -> Result<Progress, DeskError> {
 }
 
 /// Delivers what there is still to deliver, large mails last; `filed` hears how many mails are through.
-pub async fn deliver(site: &Worksite, mails: &Mails, mut filed: impl FnMut(usize)) -> Result<(), Box<dyn Error>> {
+pub async fn deliver(site: &Worksite, mails: &Mails, mut filed: impl FnMut(usize)) -> Done<()> {
     site.sync(house::people(mails)).await?;
     // The watch rests while mail comes in, so that all of it competes.
     site.pause(WATCH).await?;
@@ -83,7 +83,7 @@ fn opening(mails: &Mails) -> Result<Vec<Draft>, PayloadError> {
     Ok(drafts)
 }
 
-fn draft(number: usize, mail: &Mail) -> Result<Draft, Box<dyn Error>> {
+fn draft(number: usize, mail: &Mail) -> Done<Draft> {
     let Mail { writer, list, thread, bytes, .. } = *mail;
     let heading = Heading { mail: u32::try_from(number)?, writer, list, thread, bytes, subject: mail.subject.clone() };
     let draft = Draft::to(CLERK, &Letter::Mail(heading))?.from(writer).kind("mail").channel("email");
@@ -91,7 +91,7 @@ fn draft(number: usize, mail: &Mail) -> Result<Draft, Box<dyn Error>> {
 }
 
 /// Looks at what the clerk would not file, and sends it again.
-async fn redrive(site: &Worksite) -> Result<(), Box<dyn Error>> {
+async fn redrive(site: &Worksite) -> Done<()> {
     let (mut looked_at, mut ids) = (Vec::new(), Vec::new());
     for letter in site.dead_letters(DEAD_LETTERS_MAX).await? {
         if let Letter::Mail(Heading { mail, .. }) = letter.delivery.envelope.draft.payload.decode()? {

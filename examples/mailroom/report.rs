@@ -1,15 +1,15 @@
 //! Owns what a person sees at the end: tables, checks and the digest, all from what the workers remember.
 
-use crate::checks::Checks;
 use crate::clerk::{self, Journal, thread_name};
 use crate::desks::{self, Shelf, Shown, Watched};
 use crate::expected::Expected;
 use crate::house::{self, CLERK, SCREEN, WATCH};
 use crate::lists::{self, Folders, MailingList};
 use crate::mails::Mails;
+use crate::program::Done;
+use crate::program::checks::Checks;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::error::Error;
 use worksite::prelude::*;
 
 /// Lists with more mails than this have a check of their own.
@@ -31,7 +31,7 @@ pub struct Report {
 
 impl Report {
     /// Asks the site for everybody's committed state.
-    pub async fn read(site: &Worksite, mails: &Mails) -> Result<Self, Box<dyn Error>> {
+    pub async fn read(site: &Worksite, mails: &Mails) -> Done<Self> {
         let shelves = states::<Shelf>(site, desks::Archive::NAME, (0..house::ARCHIVES).map(house::archive)).await?;
         // Before the tally, so that the screen has let go what it must.
         let screen = screen(site).await?;
@@ -129,7 +129,7 @@ impl Report {
     }
 
     /// A digest of all states: the same for the same input, however often the run was killed.
-    pub fn digest(&self) -> Result<String, Box<dyn Error>> {
+    pub fn digest(&self) -> Done<String> {
         let mut digest = Sha256::new();
         add(&mut digest, &self.lists)?;
         add(&mut digest, &self.folders)?;
@@ -139,11 +139,11 @@ impl Report {
         for shown in &self.screen {
             digest.update(Payload::encode(shown)?.body);
         }
-        Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(format!("{:x}", digest.finalize()))
     }
 }
 
-fn add<T: Durable>(digest: &mut Sha256, states: &BTreeMap<i64, T>) -> Result<(), Box<dyn Error>> {
+fn add<T: Durable>(digest: &mut Sha256, states: &BTreeMap<i64, T>) -> Done<()> {
     for (person, state) in states {
         digest.update(person.to_le_bytes());
         digest.update(Payload::encode(state)?.body);
@@ -166,14 +166,14 @@ async fn states<T: Durable>(
 }
 
 /// What the screen shows, once it has let go what it has no room for.
-async fn screen(site: &Worksite) -> Result<Vec<Shown>, Box<dyn Error>> {
+async fn screen(site: &Worksite) -> Done<Vec<Shown>> {
     site.rest().await?;
     let mail = site.peek(SCREEN, usize::MAX).await?;
     Ok(mail.iter().map(|mail| mail.envelope.draft.payload.decode()).collect::<Result<_, _>>()?)
 }
 
 /// The subjects of the longest thread, as the clerk filed them.
-async fn longest_thread(site: &Worksite, shelves: &BTreeMap<i64, Shelf>) -> Result<Vec<String>, Box<dyn Error>> {
+async fn longest_thread(site: &Worksite, shelves: &BTreeMap<i64, Shelf>) -> Done<Vec<String>> {
     let threads = shelves.values().flat_map(|shelf| &shelf.0);
     let Some((thread, _)) = threads.max_by_key(|(thread, mails)| (**mails, std::cmp::Reverse(**thread))) else {
         return Ok(Vec::new());

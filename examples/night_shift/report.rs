@@ -1,12 +1,12 @@
 //! Owns what is said at the end: checks against the log, a digest of how every run ended, and the waits as curves.
 
-use crate::checks::Checks;
 use crate::log::{CORES, Job};
 use crate::policies::Policy;
+use crate::program::Done;
+use crate::program::checks::Checks;
 use crate::shift::{Told, is_stopped};
 use plotters::prelude::*;
 use sha2::{Digest, Sha256};
-use std::error::Error;
 use std::path::Path;
 use worksite::prelude::*;
 
@@ -38,7 +38,7 @@ impl Report {
             let result = run.result.as_ref().and_then(|result| result.decode::<i64>().ok()).unwrap_or(0);
             hash.update(format!("{} {} {result}\n", run.draft.unique.as_deref().unwrap_or_default(), run.status));
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:x}", hash.finalize())
     }
 
     pub fn check(&self, jobs: &[Job]) -> Checks {
@@ -83,7 +83,7 @@ impl Report {
 }
 
 /// Draws which share of the jobs waited at most how long, in each order and in the log.
-pub fn draw(jobs: &[Job], path: &Path) -> Result<(), Box<dyn Error>> {
+pub fn draw(jobs: &[Job], path: &Path) -> Done<()> {
     let mut curves = vec![("as logged", jobs.iter().map(|job| job.waited).collect::<Vec<_>>())];
     curves.extend(Policy::ALL.map(|(policy, name)| (name, policy.waits(jobs))));
     let longest = curves.iter().flat_map(|(_, waits)| waits).max().copied().unwrap_or(1).max(10);

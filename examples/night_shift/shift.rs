@@ -5,8 +5,8 @@
 //! what another holds. A shift that was killed goes on from what the store has.
 
 use crate::log::{CORES, Job};
+use crate::program::Done;
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use worksite::model::chance;
@@ -70,7 +70,7 @@ struct Held {
 }
 
 /// Opens the queue of a shift, new or begun.
-pub async fn open<'a>(path: &std::path::Path, jobs: &'a [Job], kills: bool) -> Result<Shift<'a>, Box<dyn Error>> {
+pub async fn open<'a>(path: &std::path::Path, jobs: &'a [Job], kills: bool) -> Done<Shift<'a>> {
     let clock = ManualClock::new(START);
     // Three months pass in a few minutes: what ended weeks ago is still to be counted at the end.
     let kept = Keep { age: Duration::MAX, rows: u64::MAX };
@@ -83,7 +83,8 @@ pub async fn open<'a>(path: &std::path::Path, jobs: &'a [Job], kills: bool) -> R
     let by_number: BTreeMap<i64, usize> = jobs.iter().enumerate().map(|(place, job)| (job.number, place)).collect();
     let (mut known, mut ended, mut latest) = (BTreeSet::new(), BTreeSet::new(), START);
     for run in queue.get_all_runs_from_db(&[]).await? {
-        let Some(place) = number_of(&run).and_then(|number| by_number.get(&number)) else { continue };
+        let place = number_of(&run).and_then(|number| by_number.get(&number));
+        let place = place.ok_or("the site has runs of other jobs: give or leave out --cut, or take another --site")?;
         known.insert(*place);
         if run.status.is_terminal() {
             ended.insert(*place);
@@ -103,7 +104,7 @@ fn number_of(run: &Run) -> Option<i64> {
 
 impl Shift<'_> {
     /// Works until every run has ended. `look` is called each minute something happens.
-    pub async fn work(&mut self, mut look: impl FnMut(&Self)) -> Result<(), Box<dyn Error>> {
+    pub async fn work(&mut self, mut look: impl FnMut(&Self)) -> Done<()> {
         while self.ended.len() < self.jobs.len() {
             let hour = self.now / 3_600;
             self.end_runs().await?;
@@ -119,7 +120,7 @@ impl Shift<'_> {
     }
 
     /// Reports of runs that have had their time.
-    async fn end_runs(&mut self) -> Result<(), Box<dyn Error>> {
+    async fn end_runs(&mut self) -> Done<()> {
         let over: Vec<_> = self.held.iter().filter(|(_, held)| held.ends <= self.now && !held.is_dead).collect();
         let mut reports = Vec::with_capacity(over.len());
         for (id, held) in over {
@@ -142,7 +143,7 @@ impl Shift<'_> {
         }
     }
 
-    async fn submit(&mut self) -> Result<(), Box<dyn Error>> {
+    async fn submit(&mut self) -> Done<()> {
         let from = self.next;
         while self.jobs.get(self.next).is_some_and(|job| job.submitted <= self.now) {
             self.next += 1;
@@ -155,7 +156,7 @@ impl Shift<'_> {
     }
 
     /// Runners claim in turn what fits into the free cores; besteffort runs give way to others.
-    async fn assign(&mut self) -> Result<(), Box<dyn Error>> {
+    async fn assign(&mut self) -> Done<()> {
         loop {
             let runner = self.runner(self.told.claims % RUNNERS, self.free);
             match self.queue.claim_run(&runner).await? {
@@ -175,7 +176,7 @@ impl Shift<'_> {
         RunnerInfo::new(name, Capabilities::none().field("cores", cores))
     }
 
-    async fn take(&mut self, run: Arc<Run>) -> Result<(), Box<dyn Error>> {
+    async fn take(&mut self, run: Arc<Run>) -> Done<()> {
         self.told.claims += 1;
         let job = self.job_of(&run).ok_or("a run without a job")?;
         self.told.claimed_twice += u64::from(self.held.contains_key(&run.id));
@@ -194,7 +195,7 @@ impl Shift<'_> {
     }
 
     /// Preempts besteffort runs for the first one that is none and could run then; says whether there was one.
-    async fn make_room(&mut self) -> Result<bool, Box<dyn Error>> {
+    async fn make_room(&mut self) -> Done<bool> {
         let yielding = |held: &&Held| self.jobs[held.job].is_besteffort() && !held.is_dead;
         let besteffort: i64 = self.held.values().filter(yielding).map(|held| self.jobs[held.job].cores).sum();
         if besteffort == 0 {
@@ -231,7 +232,7 @@ impl Shift<'_> {
     }
 
     /// Runners give a sign of life; leases that have ended are taken back; and, if it is such a shift, a runner is killed.
-    async fn on_the_hour(&mut self) -> Result<(), Box<dyn Error>> {
+    async fn on_the_hour(&mut self) -> Done<()> {
         let alive: BTreeSet<_> = self.held.values().filter(|held| !held.is_dead).map(|held| held.run.id).collect();
         let signs: Vec<_> = alive.iter().map(|id| self.queue.report(&self.held[id].run, RunReport::Alive)).collect();
         for sign in signs {
@@ -255,7 +256,7 @@ impl Shift<'_> {
     }
 
     /// Every other hour it is seen at once; in the hours between nobody notices before the leases end.
-    async fn kill_one(&mut self, hour: u64) -> Result<(), Box<dyn Error>> {
+    async fn kill_one(&mut self, hour: u64) -> Done<()> {
         let victim = chance(2_014, &[hour.cast_signed()]) % RUNNERS;
         let name = self.runner(victim, 0).id;
         self.replaced[victim as usize] += 1;
@@ -289,7 +290,7 @@ impl Shift<'_> {
     }
 
     /// All runs of the store, in the order of the jobs.
-    pub async fn runs(&self) -> Result<Vec<Run>, Box<dyn Error>> {
+    pub async fn runs(&self) -> Done<Vec<Run>> {
         let mut runs = self.queue.get_all_runs_from_db(&[]).await?;
         runs.sort_by_key(number_of);
         Ok(runs)

@@ -57,6 +57,10 @@ impl Summary {
     pub fn mails(&self) -> u64 {
         self.lists.values().map(|list| list.0).sum()
     }
+
+    pub fn answers(&self) -> u64 {
+        self.lists.values().map(|list| list.1).sum()
+    }
 }
 
 /// The columns of a header line that matter here.

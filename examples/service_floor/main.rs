@@ -2,89 +2,109 @@
 //! by day, summarised. The flow is data (`flow.yaml`). Nothing is lost, though every slot is full now and then, and whoever
 //! posts is told to wait; the summary is compared with one that is counted without any flow.
 //!
-//! `cargo run --release --example service_floor [SITE]`; bars on a terminal show how full the slots are. End it and run it
-//! again with the same SITE: it goes on where it was.
+//! `cargo run --release --example service_floor` does it all, with bars on a terminal that show how full the slots are; `--
+//! --chaos 5` has itself killed five times meanwhile. `-- --help` says what else there is.
 
 mod floor;
+#[path = "../shared/program.rs"]
+mod program;
+mod report;
 
-use floor::{Summary, catalog, count, parse};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use floor::catalog;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use program::flags::Flags;
+use program::{Done, Ended, Program, chaos, site};
+use report::Report;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 use worksite::prelude::*;
 
+const PROGRAM: Program = Program {
+    about: "Sends real mails through a flow whose slots hold ten, and checks what it makes of them.",
+    site: "service_floor.db",
+    data: "examples/data/spamassassin_easy_ham_headers.tsv.gz",
+    cut: "the first 1,000 lines",
+    own: "",
+};
+
+/// The flow, and its name.
 const DEFINITION: &str = include_str!("flow.yaml");
+const FLOW: &str = "service floor";
 /// Lines a post carries.
 const TOGETHER: usize = 50;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = tempfile::tempdir()?;
-    let path = std::env::args().nth(1).map_or_else(|| folder.path().join("site.db"), PathBuf::from);
-    let lines = lines(Path::new("examples/data/spamassassin_easy_ham_headers.tsv.gz"))?;
-    let flow = catalog()?.read(DEFINITION)?;
-    worksite::block_on(async {
-        let settings = FlowSettings { queue_posts_max: 4, ..FlowSettings::default() };
-        let site = Worksite::builder().flow(flow.clone()).flow_settings(settings).open(path).await?;
-        let flows = site.flows();
-        let worker = flows.attach("service floor", 1).await?;
-        let bars = Bars::new(&worker.report().await?);
-        let mut turned_away = 0_u64;
-        for (number, together) in lines.chunks(TOGETHER).enumerate() {
-            loop {
-                // Under a key, so that a post of an earlier life is the same post.
-                let posting = flows.posting("service floor", "parse", "line").key(format!("lines {number}"));
-                match posting.post_many(together).await {
-                    Ok(_) => break,
-                    Err(error) if error.advice() == Advice::RetryLater => {
-                        turned_away += 1;
-                        bars.show(&worker.report().await?);
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            bars.show(&worker.report().await?);
-        }
-        while !flows.wait_until_all_jobs_finished(Some(Duration::from_millis(100))).await? {
-            bars.show(&worker.report().await?);
-        }
-        bars.clear();
-        eprintln!("posts were told to wait {turned_away} times");
-        let summary = worker.state::<Summary>("summarise").await?.unwrap_or_default();
-        let report = worker.report().await?;
-        let highest = report.routines.iter().flat_map(|routine| &routine.slots).skip(1).map(|slot| slot.highest).max();
-        eprintln!("behind the first slot there were never more than {} data at once", highest.unwrap_or(0));
-        tell(&lines, &summary);
-        let jobs = JobFilter { status: Some(JobStatus::Completed), ..JobFilter::default() };
-        println!("{} jobs completed", flows.list_jobs(jobs, usize::MAX).await?.len());
-        flows.shutdown(true).await?;
-        if summary == expected(&lines) {
-            println!("nothing was lost, and nothing counted twice");
-            return Ok(());
-        }
-        Err("the flow counted otherwise than a loop does".into())
-    })
+fn main() -> ExitCode {
+    PROGRAM.main(|| PROGRAM.flags(|_, _| Ok(false)), |flags| worksite::block_on(run(flags)))
 }
 
-/// The same sums without any flow.
-fn expected(lines: &[String]) -> Summary {
-    let mut summary = Summary::default();
-    lines.iter().filter_map(|line| parse(line)).for_each(|mail| summary.add(&count(&mail)));
-    summary
+async fn run(flags: &Flags) -> Done<bool> {
+    let mut lines = lines(&flags.data)?;
+    lines.truncate(if flags.cut { 1_000 } else { usize::MAX });
+    program::run(flags, async |flags| serve(flags, &lines).await).await
 }
 
-fn tell(lines: &[String], summary: &Summary) {
-    println!("{} lines, {} mails on {} days", lines.len(), summary.mails(), summary.days.len());
-    let mut lists: Vec<_> = summary.lists.iter().collect();
-    lists.sort_by_key(|(name, counts)| (std::cmp::Reverse(counts.0), (*name).clone()));
-    for (name, (mails, answers, bytes)) in lists.iter().take(8) {
-        println!("{name:<24} {mails:>5} mails  {answers:>5} answers  {:>7} KiB", bytes / 1024);
+async fn serve(flags: &Flags, lines: &[String]) -> Done<Ended> {
+    let site = open(flags, lines.len()).await?;
+    let worker = site.flows().attach(FLOW, 1).await?;
+    let turned_away = post(&site.flows(), &worker, lines, flags).await?;
+    chaos::end(flags);
+    let report = Report::read(&site, &worker).await?;
+    site.shutdown().await;
+    if !flags.quiet {
+        println!("posts were told to wait {turned_away} times");
+        report.print();
     }
+    Ok(Ended { checks: report.check(lines), digest: report.digest()? })
 }
 
-fn lines(path: &Path) -> std::io::Result<Vec<String>> {
+/// Opens the site, as it is or afresh.
+async fn open(flags: &Flags, lines: usize) -> Done<Worksite> {
+    let flow = catalog()?.read(DEFINITION)?;
+    let settings = || FlowSettings { queue_posts_max: 4, ..FlowSettings::default() };
+    let open = || Worksite::builder().flow(flow.clone()).flow_settings(settings()).open(&flags.site);
+    let site = open().await?;
+    let completed = report::completed(&site).await?;
+    if !site::is_replaced(flags, (completed, lines), "lines", completed == lines)? {
+        return Ok(site);
+    }
+    site.shutdown().await;
+    site::remove(&flags.site)?;
+    Ok(open().await?)
+}
+
+/// Posts all lines, and waits until they are through; says how often there was no room.
+async fn post(flows: &Flows, worker: &FlowWorker, lines: &[String], flags: &Flags) -> Done<u64> {
+    let bars = Bars::new(&worker.report().await?, flags);
+    let mut turned_away = 0;
+    for (number, together) in lines.chunks(TOGETHER).enumerate() {
+        loop {
+            // Under a key, so that a post of an earlier life is the same post.
+            let posting = flows.posting(FLOW, "parse", "line").key(format!("lines {number}"));
+            match posting.post_many(together).await {
+                Ok(_) => break,
+                Err(error) if error.advice() == Advice::RetryLater => {
+                    turned_away += 1;
+                    bars.show(&worker.report().await?);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        bars.show(&worker.report().await?);
+        chaos::tell(flags, lines.len().min((number + 1) * TOGETHER) as u64, lines.len() as u64);
+    }
+    while !flows.wait_until_all_jobs_finished(Some(Duration::from_millis(100))).await? {
+        bars.show(&worker.report().await?);
+    }
+    bars.clear();
+    Ok(turned_away)
+}
+
+fn lines(path: &Path) -> Result<Vec<String>, String> {
     let mut table = String::new();
-    flate2::read::GzDecoder::new(std::fs::File::open(path)?).read_to_string(&mut table)?;
+    let read = std::fs::File::open(path).and_then(|file| flate2::read::GzDecoder::new(file).read_to_string(&mut table));
+    read.map_err(|error| format!("{}: {error}; run this in the repository, or give --data", path.display()))?;
     // The header is a line like others: it is no mail, and skipped.
     Ok(table.lines().map(str::to_string).collect())
 }
@@ -93,8 +113,9 @@ fn lines(path: &Path) -> std::io::Result<Vec<String>> {
 struct Bars(MultiProgress, Vec<ProgressBar>);
 
 impl Bars {
-    fn new(report: &FlowReport) -> Self {
-        let all = MultiProgress::new();
+    fn new(report: &FlowReport, flags: &Flags) -> Self {
+        let target = if flags.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let all = MultiProgress::with_draw_target(target);
         let style = ProgressStyle::with_template("{prefix:>20} [{bar:10}] {pos:>3}/{len} {msg}");
         let style = style.unwrap_or_else(|_bad| ProgressStyle::default_bar()).progress_chars("█ ");
         let slots = report.routines.iter().flat_map(|routine| routine.slots.iter().map(move |slot| (routine, slot)));

@@ -2,10 +2,10 @@
 
 use crate::arguments::Arguments;
 use crate::house::Open;
+use crate::program::{Done, chaos};
 use crate::screen::Screen;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::error::Error;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 use worksite_simulation::office::{Happening, HappeningKind, Input, Office, Pace, Planning, Progress, RunEnd};
 
@@ -56,7 +56,7 @@ enum View {
 }
 
 /// Runs to the last tick, or to where somebody or the budget stops it.
-pub async fn drive(open: &mut Open, planning: &Planning, arguments: &Arguments) -> Result<Driven, Box<dyn Error>> {
+pub async fn drive(open: &mut Open, planning: &Planning, arguments: &Arguments) -> Done<Driven> {
     let office = &mut open.office;
     let mut view = view(arguments)?;
     let pace = arguments.speed.map_or(Pace::default(), Pace::times_real);
@@ -83,8 +83,8 @@ pub async fn drive(open: &mut Open, planning: &Planning, arguments: &Arguments) 
     Ok(Driven { end, ticks: office.tick() - first, active: driver.active, times })
 }
 
-fn view(arguments: &Arguments) -> Result<View, Box<dyn Error>> {
-    if arguments.quiet {
+fn view(arguments: &Arguments) -> Done<View> {
+    if arguments.flags.quiet {
         return Ok(View::Nothing);
     }
     if std::io::stdout().is_terminal() && !arguments.plain {
@@ -127,9 +127,7 @@ impl Driver {
         let slowest = progress.answers.iter().map(|row| row.took_ms).max().unwrap_or(0);
         self.times.planner += Duration::from_millis(slowest);
         self.times.total = self.began.elapsed();
-        if arguments.tell && writeln!(std::io::stdout(), "tick {}", progress.tick).is_err() {
-            return false;
-        }
+        chaos::tell(&arguments.flags, progress.tick, arguments.ticks);
         let passed = progress.tick + 1 - self.since.1;
         let before = now();
         match view {

@@ -1,7 +1,7 @@
 //! Owns the site of the office: a file, opened on one thread or on several, copied, replaced.
 
-use std::error::Error;
-use std::path::{Path, PathBuf};
+use crate::program::Done;
+use std::path::Path;
 use worksite::prelude::*;
 use worksite_simulation::office::{
     Charter, ChronicleRoutine, DeskRoutine, LedgerRoutine, Office, Transcript, retention,
@@ -30,7 +30,7 @@ async fn open_site(path: &Path, clock: &ManualClock, how: How) -> Result<Worksit
 }
 
 /// Opens the office, founds it if there is none.
-pub async fn open(path: &Path, charter: &Charter, how: How) -> Result<Open, Box<dyn Error>> {
+pub async fn open(path: &Path, charter: &Charter, how: How) -> Done<Open> {
     let clock = ManualClock::default();
     let site = open_site(path, &clock, how).await?;
     let office = Office::open((*site).clone(), clock, charter.clone()).await;
@@ -39,7 +39,7 @@ pub async fn open(path: &Path, charter: &Charter, how: How) -> Result<Open, Box<
 }
 
 /// Opens whatever office is there.
-pub async fn resume(path: &Path, how: How) -> Result<Open, Box<dyn Error>> {
+pub async fn resume(path: &Path, how: How) -> Done<Open> {
     if !path.exists() {
         return Err(format!("{} is not there; run the office first", path.display()).into());
     }
@@ -50,7 +50,7 @@ pub async fn resume(path: &Path, how: How) -> Result<Open, Box<dyn Error>> {
 }
 
 /// Makes a new site of a transcript's past before this tick.
-pub async fn replay(transcript: &Transcript, tick: u64, path: &Path, how: How) -> Result<Open, Box<dyn Error>> {
+pub async fn replay(transcript: &Transcript, tick: u64, path: &Path, how: How) -> Done<Open> {
     if path.exists() {
         return Err(format!("{} is there already; give another name", path.display()).into());
     }
@@ -58,24 +58,4 @@ pub async fn replay(transcript: &Transcript, tick: u64, path: &Path, how: How) -
     let site = open_site(path, &clock, how).await?;
     let office = transcript.replay(tick, (*site).clone(), clock).await?;
     Ok(Open { office, site })
-}
-
-/// The files of a site.
-pub fn files(path: &Path) -> impl Iterator<Item = PathBuf> {
-    let path = path.to_path_buf();
-    ["", "-wal", "-shm", ".lock"].into_iter().map(move |suffix| {
-        let mut path = path.clone().into_os_string();
-        path.push(suffix);
-        path.into()
-    })
-}
-
-pub fn remove(path: &Path) -> std::io::Result<()> {
-    for file in files(path) {
-        match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
 }

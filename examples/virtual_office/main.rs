@@ -5,57 +5,35 @@
 //! that nothing comes of it. `-- --help` says what else there is.
 
 mod arguments;
-mod chaos;
-#[path = "../shared/checks.rs"]
-mod checks;
 mod drive;
 mod fit;
-#[path = "../shared/flags.rs"]
-mod flags;
 mod house;
 mod page;
 mod planners;
+#[path = "../shared/program.rs"]
+mod program;
 mod report;
 mod screen;
 
-use arguments::{Arguments, Command, HELP};
+use arguments::{Arguments, Command, PROGRAM};
 use drive::Driven;
 use house::Open;
+use program::checks::Checks;
+use program::flags::Flags;
+use program::{Done, Ended, chaos, site};
 use report::Report;
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use worksite_simulation::office::{
     Charter, Happening, HappeningKind, Input, Planning, RulesPlanner, RunEnd, Transcript,
 };
 
-type Done<T> = Result<T, Box<dyn Error>>;
-
 fn main() -> ExitCode {
-    let arguments = match Arguments::parse(std::env::args().skip(1)) {
-        Ok(arguments) => arguments,
-        Err(problem) => {
-            eprintln!("{problem}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
-    if arguments.help {
-        println!("{HELP}");
-        return ExitCode::SUCCESS;
-    }
-    // One thread: the house shares this one, and needs it to be a local one.
-    let done = match arguments.threads {
-        1 => actix::System::new().block_on(run(&arguments)),
-        _ => worksite::block_on(run(&arguments)),
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    PROGRAM.main(Arguments::read, |arguments| match arguments.threads {
+        // One thread: the house shares this one, and needs it to be a local one.
+        1 => actix::System::new().block_on(run(arguments)),
+        _ => worksite::block_on(run(arguments)),
+    })
 }
 
 async fn run(arguments: &Arguments) -> Done<bool> {
@@ -71,27 +49,35 @@ async fn run(arguments: &Arguments) -> Done<bool> {
 }
 
 async fn run_office(arguments: &Arguments) -> Done<bool> {
-    let charter = fit::charter(&arguments.data, arguments.seed)?;
-    let mut killed = None;
-    if let Some(kills) = arguments.chaos {
-        house::remove(&arguments.site)?;
-        killed = Some((kills, chaos::run(&arguments.of_child(), kills, arguments.ticks)?));
-    }
+    let charter = fit::charter(&arguments.flags.data, arguments.seed)?;
+    let work = async |flags: &Flags| work(&Arguments { flags: flags.clone(), ..arguments.clone() }, &charter).await;
+    program::run(&arguments.flags, work).await
+}
+
+async fn work(arguments: &Arguments, charter: &Charter) -> Done<Ended> {
     let planning = planners::planning(arguments)?;
-    let mut open = open(arguments, &charter).await?;
-    let driven = if arguments.keep { None } else { Some(drive::drive(&mut open, &planning, arguments).await?) };
-    if arguments.tell {
-        println!("done");
-        std::future::pending::<()>().await;
-    }
-    let report = read(&open, charter).await?;
+    let mut open = open(arguments, charter).await?;
+    let driven = if arguments.flags.keep { None } else { Some(drive::drive(&mut open, &planning, arguments).await?) };
+    chaos::end(&arguments.flags);
+    let report = read(&open, charter.clone()).await?;
     planners::record(arguments, &report.transcript)?;
-    if let Some(stopped) = driven.as_ref().and_then(|driven| stopped(driven, &report)) {
-        println!("{stopped}");
-        open.site.shutdown().await;
-        return Ok(true);
+    let mut checks = match driven.as_ref().and_then(|driven| stopped(driven, &report)) {
+        Some(stopped) => {
+            println!("{stopped}");
+            let mut checks = Checks::default();
+            checks.equal("accepted = settled + waiting + buried + …", true, report.tally.is_conserved());
+            checks
+        }
+        None => finish(arguments, &open, &report, driven.as_ref()).await?,
+    };
+    if arguments.replay.is_some() {
+        checks.equal("planners asked beside the recording", 0, report.calls);
     }
-    finish(arguments, &open, &report, driven.as_ref(), &planning, killed).await
+    if let Some(budget) = planning.budget_micros {
+        checks.equal("spent no more than the budget", true, report.spent <= budget);
+    }
+    open.site.shutdown().await;
+    Ok(Ended { checks, digest: report.transcript.digest() })
 }
 
 /// What there is to say of a run that has not come to its end.
@@ -107,44 +93,20 @@ fn stopped(driven: &Driven, report: &Report) -> Option<String> {
     }
 }
 
-async fn finish(
-    arguments: &Arguments,
-    open: &Open,
-    report: &Report,
-    driven: Option<&Driven>,
-    planning: &Planning,
-    killed: Option<(u64, u64)>,
-) -> Done<bool> {
-    if !arguments.quiet {
+/// Shows what there is to see of a whole run, and checks it.
+async fn finish(arguments: &Arguments, open: &Open, report: &Report, driven: Option<&Driven>) -> Done<Checks> {
+    if !arguments.flags.quiet {
         report.print(driven);
+        let out = arguments.out.clone().unwrap_or_else(|| arguments.flags.site.with_extension("out"));
+        let pictures = report.draw(&out)?;
+        std::fs::write(out.join("office.html"), page::page(report, &pictures)?)?;
+        println!("\nplots and a page with a slider over all ticks are in {}", out.display());
     }
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.site.with_extension("out"));
-    let pictures = report.draw(&out)?;
-    let page = out.join("office.html");
-    std::fs::write(&page, page::page(report, &pictures)?)?;
-    println!("\nplots and a page with a slider over all ticks are in {}\n", out.display());
-    let verified = open.office.verify().await?;
-    let fork = fork_check(report).await?;
-    open.site.shutdown().await;
-    let mut checks = report.check(arguments.ticks, &verified, fork);
-    let digest = report.transcript.digest();
-    if arguments.replay.is_some() {
-        checks.equal("planners asked beside the recording", 0, report.calls);
-    }
-    if let Some(budget) = planning.budget_micros {
-        checks.equal("spent no more than the budget", true, report.spent <= budget);
-    }
-    if let Some((kills, killed)) = killed {
-        checks.equal("killed before its end", kills, killed);
-        checks.equal("digest of an unbroken run", &unbroken(arguments, &report.charter).await?[..16], &digest[..16]);
-    }
-    let good = checks.print();
-    println!("\ndigest {digest}");
-    Ok(good)
+    Ok(report.check(arguments.ticks, &open.office.verify().await?, fork_check(report).await?))
 }
 
 /// Forks the run in memory in the middle, lets something happen there, and looks where the two part.
-async fn fork_check(report: &Report) -> Done<Option<(u64, Option<u64>, bool)>> {
+async fn fork_check(report: &Report) -> Done<(u64, Option<u64>, bool)> {
     let tick = report.tick / 2;
     let mut fork = report.transcript.replay_in_memory(tick).await?;
     let past = fork.transcript().await?;
@@ -154,41 +116,21 @@ async fn fork_check(report: &Report) -> Done<Option<(u64, Option<u64>, bool)>> {
     fork.run_to(tick + 30, &Planning::by(RulesPlanner), |_, _| true).await?;
     let parts = report.transcript.before(tick + 30).parts_from(&fork.transcript().await?);
     fork.runtime().shutdown().await;
-    Ok(Some((tick, parts, is_same)))
+    Ok((tick, parts, is_same))
 }
 
-/// The digest of a run on another file that nobody kills.
-async fn unbroken(arguments: &Arguments, charter: &Charter) -> Done<String> {
-    let site = arguments.site.with_extension("unbroken.db");
-    house::remove(&site)?;
-    let mut open = house::open(&site, charter, arguments.how()).await?;
-    let quiet = Arguments { quiet: true, tell: false, ..arguments.clone() };
-    drive::drive(&mut open, &planners::planning(arguments)?, &quiet).await?;
-    let digest = open.office.transcript().await?.digest();
-    open.site.shutdown().await;
-    house::remove(&site)?;
-    Ok(digest)
-}
-
-/// Opens the site: resumes an unfinished run, and replaces a finished one unless it is to be kept.
+/// Opens the site, as it is or afresh.
 async fn open(arguments: &Arguments, charter: &Charter) -> Done<Open> {
-    let open = house::open(&arguments.site, charter, arguments.how()).await?;
-    let (tick, name) = (open.office.tick(), arguments.site.display());
-    if tick >= arguments.ticks
-        && !open.office.is_mid_tick()
-        && !arguments.keep
-        && !arguments.tell
-        && arguments.chaos.is_none()
-    {
-        println!("{name} is finished: starting afresh");
-        open.site.shutdown().await;
-        house::remove(&arguments.site)?;
-        return house::open(&arguments.site, charter, arguments.how()).await;
+    let path = &arguments.flags.site;
+    let open = house::open(path, charter, arguments.how()).await?;
+    let (tick, ticks) = (open.office.tick() as usize, arguments.ticks as usize);
+    let is_finished = tick == ticks && !open.office.is_mid_tick();
+    if !site::is_replaced(&arguments.flags, (tick, ticks), "ticks", is_finished)? {
+        return Ok(open);
     }
-    if tick > 0 && !arguments.keep && !arguments.tell {
-        println!("{name} has come to tick {tick} of {}: resuming", arguments.ticks);
-    }
-    Ok(open)
+    open.site.shutdown().await;
+    site::remove(path)?;
+    house::open(path, charter, arguments.how()).await
 }
 
 async fn read(open: &Open, charter: Charter) -> Done<Report> {
@@ -204,16 +146,16 @@ async fn read(open: &Open, charter: Charter) -> Done<Report> {
 }
 
 async fn verify(arguments: &Arguments) -> Done<bool> {
-    let open = house::resume(&arguments.site, arguments.how()).await?;
+    let open = house::resume(&arguments.flags.site, arguments.how()).await?;
     let verified = open.office.verify().await?;
     open.site.shutdown().await;
-    let mut checks = checks::Checks::default();
+    let mut checks = Checks::default();
     checks.equal("planners asked", 0, verified.calls);
     checks.equal("first tick that differs", "none", verified.parts_at.map_or("none".into(), |tick| tick.to_string()));
     checks.equal("digest", &verified.digest[..16], &verified.replayed[..16]);
-    let good = checks.print();
+    let is_good = checks.print();
     println!("\ndigest {}", verified.digest);
-    Ok(good && verified.holds())
+    Ok(is_good && verified.holds())
 }
 
 async fn transcript(site: &Path, how: house::How) -> Done<(Transcript, u64)> {
@@ -224,7 +166,7 @@ async fn transcript(site: &Path, how: house::How) -> Done<(Transcript, u64)> {
 }
 
 async fn export(arguments: &Arguments, folder: &Path) -> Done<bool> {
-    let (transcript, _) = transcript(&arguments.site, arguments.how()).await?;
+    let (transcript, _) = transcript(&arguments.flags.site, arguments.how()).await?;
     std::fs::create_dir_all(folder)?;
     std::fs::write(folder.join("transcript.jsonl"), transcript.lines())?;
     std::fs::write(folder.join("transcript.html"), transcript.html()?)?;
@@ -234,7 +176,7 @@ async fn export(arguments: &Arguments, folder: &Path) -> Done<bool> {
 }
 
 async fn fork(arguments: &Arguments, tick: u64, site: &Path) -> Done<bool> {
-    let (transcript, reached) = transcript(&arguments.site, arguments.how()).await?;
+    let (transcript, reached) = transcript(&arguments.flags.site, arguments.how()).await?;
     let tick = tick.min(reached);
     let open = house::replay(&transcript, tick, site, arguments.how()).await?;
     let digest = open.office.transcript().await?.digest();
@@ -242,42 +184,42 @@ async fn fork(arguments: &Arguments, tick: u64, site: &Path) -> Done<bool> {
     println!(
         "{} shares the past of {} before tick {tick}\n\ndigest {digest}",
         site.display(),
-        arguments.site.display()
+        arguments.flags.site.display()
     );
     Ok(true)
 }
 
 async fn rewind(arguments: &Arguments, tick: u64) -> Done<bool> {
-    let beside = |name: &str| -> PathBuf { arguments.site.with_extension(name) };
+    let beside = |name: &str| -> PathBuf { arguments.flags.site.with_extension(name) };
     let (new, old) = (beside("rewound.db"), beside(&format!("before_rewind_to_{tick}.db")));
-    house::remove(&new)?;
+    site::remove(&new)?;
     fork(arguments, tick, &new).await?;
     // Both are closed: each file is whole without a log beside it, or with its own.
-    for (from, to) in house::files(&arguments.site)
-        .zip(house::files(&old))
-        .chain(house::files(&new).zip(house::files(&arguments.site)))
+    for (from, to) in site::files(&arguments.flags.site)
+        .zip(site::files(&old))
+        .chain(site::files(&new).zip(site::files(&arguments.flags.site)))
     {
         if from.exists() {
             std::fs::rename(from, to)?;
         }
     }
-    println!("{} is as it was before tick {tick}; what it was is in {}", arguments.site.display(), old.display());
+    println!("{} is as it was before tick {tick}; what it was is in {}", arguments.flags.site.display(), old.display());
     Ok(true)
 }
 
 async fn diff(arguments: &Arguments, other: &Path) -> Done<bool> {
-    let (ours, _) = transcript(&arguments.site, arguments.how()).await?;
+    let (ours, _) = transcript(&arguments.flags.site, arguments.how()).await?;
     let (theirs, _) = transcript(other, arguments.how()).await?;
     match ours.parts_from(&theirs) {
-        Some(tick) => println!("{} and {} part in tick {tick}", arguments.site.display(), other.display()),
-        None => println!("{} and {} are the same", arguments.site.display(), other.display()),
+        Some(tick) => println!("{} and {} part in tick {tick}", arguments.flags.site.display(), other.display()),
+        None => println!("{} and {} are the same", arguments.flags.site.display(), other.display()),
     }
     println!("\ndigest {}", ours.digest());
     Ok(true)
 }
 
 async fn inject(arguments: &Arguments, tick: u64, kind: &str, who: &[String]) -> Done<bool> {
-    let mut open = house::resume(&arguments.site, arguments.how()).await?;
+    let mut open = house::resume(&arguments.flags.site, arguments.how()).await?;
     let people = &open.office.ledger().people;
     let find =
         |name: &String| people.values().find(|colleague| colleague.is_called(name)).map(|colleague| colleague.id);

@@ -1,12 +1,12 @@
 //! Owns who plans: the rules, a child process, a server, or a recording.
 
 use crate::arguments::Arguments;
-use std::error::Error;
+use crate::program::Done;
 use worksite_simulation::office::{
     AnswerBook, CommandPlanner, HttpPlanner, Planning, RecordedPlanner, RulesPlanner, Transcript,
 };
 
-pub fn planning(arguments: &Arguments) -> Result<Planning, Box<dyn Error>> {
+pub fn planning(arguments: &Arguments) -> Done<Planning> {
     let [read, written, most] = arguments.price;
     let planning = if let Some(file) = &arguments.replay {
         let lines = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;

@@ -1,10 +1,10 @@
 //! Owns what is to be said of a run: tables, plots, and checks against answers that are computed from the transcript alone.
 
-use crate::checks::Checks;
 use crate::drive::Driven;
+use crate::program::Done;
+use crate::program::checks::Checks;
 use plotters::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::path::Path;
 use worksite::prelude::*;
 use worksite_simulation::office::{
@@ -107,7 +107,7 @@ impl Report {
     }
 
     /// Holds what the house did against what follows from the transcript and from the people it was fitted on.
-    pub fn check(&self, ticks: u64, verified: &Verified, fork: Option<(u64, Option<u64>, bool)>) -> Checks {
+    pub fn check(&self, ticks: u64, verified: &Verified, fork: (u64, Option<u64>, bool)) -> Checks {
         let mut checks = Checks::default();
         let day = self.ticks_per_day();
         checks.equal("ticks", ticks, self.tick);
@@ -138,10 +138,9 @@ impl Report {
         );
         checks.equal("replayed: planners asked", 0, verified.calls);
         checks.equal("replayed: first tick that differs", "none", show(verified.parts_at));
-        if let Some((tick, parts, is_same)) = fork {
-            checks.equal(format!("a fork at tick {tick}: the past is the same"), true, is_same);
-            checks.equal("a fork differs from its tick on", tick, show(parts));
-        }
+        let (tick, parts, is_same) = fork;
+        checks.equal(format!("a fork at tick {tick}: the past is the same"), true, is_same);
+        checks.equal("a fork differs from its tick on", tick, show(parts));
         checks
     }
 
@@ -215,7 +214,7 @@ impl Report {
     }
 
     /// Draws what the week looked like; gives the pictures.
-    pub fn draw(&self, folder: &Path) -> Result<Vec<String>, Box<dyn Error>> {
+    pub fn draw(&self, folder: &Path) -> Done<Vec<String>> {
         std::fs::create_dir_all(folder)?;
         let pictures = [
             ("mail_by_hour.svg", self.draw_mail()?),
@@ -228,7 +227,7 @@ impl Report {
         Ok(pictures.into_iter().map(|(_, picture)| picture).collect())
     }
 
-    fn draw_mail(&self) -> Result<String, Box<dyn Error>> {
+    fn draw_mail(&self) -> Done<String> {
         let hours = self.tick.div_ceil(60).max(1);
         let mut counts = vec![[0_i32; 2]; hours as usize];
         for (mail, _) in self.mails().values() {
@@ -251,7 +250,7 @@ impl Report {
         )
     }
 
-    fn draw_answers(&self) -> Result<String, Box<dyn Error>> {
+    fn draw_answers(&self) -> Done<String> {
         let (found, fitted) = (self.answer_delays(), self.fitted_delays());
         let most = f64::from(found.last().copied().unwrap_or(1).max(1));
         plot(("Share of answers within so many minutes: here (blue), real people (red)", most, 1.0), |chart| {
@@ -265,7 +264,7 @@ impl Report {
         })
     }
 
-    fn draw_unread(&self) -> Result<String, Box<dyn Error>> {
+    fn draw_unread(&self) -> Done<String> {
         let unread = self.unread();
         let highest = unread.iter().map(|(_, depth)| *depth).max().unwrap_or(0);
         plot(("Unread mail in all inboxes, by tick", self.tick as f64, (highest + 1) as f64), |chart| {
@@ -288,10 +287,7 @@ type Chart<'a, 'b> = ChartContext<
 
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-fn plot(
-    (title, right, top): (&str, f64, f64),
-    draw: impl FnOnce(&mut Chart) -> Drawn,
-) -> Result<String, Box<dyn Error>> {
+fn plot((title, right, top): (&str, f64, f64), draw: impl FnOnce(&mut Chart) -> Drawn) -> Done<String> {
     let mut picture = String::new();
     {
         let area = SVGBackend::with_string(&mut picture, (900, 300)).into_drawing_area();
