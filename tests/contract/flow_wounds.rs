@@ -76,6 +76,29 @@ async fn a_post_behind_a_slot_that_volatile_data_fill_is_taken_when_they_have_go
 }
 
 #[tokio::test]
+async fn a_post_waits_for_room_in_its_slot_as_long_as_that_says_also_over_a_restart() {
+    let plot = Plot::new();
+    let never = || keeper().slot::<u64>("in").policy(ActivationPolicy::all_ready()).slot::<u64>("right");
+    let brief = || {
+        let routine = never().holding(1, Overflow::Wait);
+        let wait = Overflow::WaitFor(Duration::from_millis(300));
+        one(routine.slot::<u64>("left").holding(1, wait))
+    };
+    let flows = open(&plot, brief()).await;
+    flows.exec("f").await.unwrap();
+    let (_, first) = flows.post("f", "a", "left", &1_u64).await.unwrap();
+    let (_, second) = flows.post("f", "a", "left", &2_u64).await.unwrap();
+    assert!(!first.wait(Some(Duration::from_millis(20))).await.unwrap());
+    flows.shutdown(false).await.unwrap();
+    let flows = open(&plot, brief()).await;
+    assert!(flows.wait_for(second.id(), SOON).await.unwrap());
+    let job = flows.get_job(second.id()).await.unwrap().unwrap();
+    assert!(job.status == JobStatus::Failed && job.error.as_ref().unwrap().contains("full for too long"), "{job:?}");
+    assert_eq!(flows.get_job(first.id()).await.unwrap().unwrap().status, JobStatus::Running);
+    flows.shutdown(false).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_job_that_was_called_off_stays_so_when_its_slot_is_not_in_the_flow_any_more() {
     let plot = Plot::new();
     let both = Flow::builder("f").routine("a", keeper().slot::<u64>("in")).routine("b", keeper().slot::<u64>("in"));

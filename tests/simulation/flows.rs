@@ -10,7 +10,7 @@ use worksite_simulation::{Fault, FaultyStore, MemoryDisk, MemoryStore};
 const POSTS: u64 = 24;
 
 /// Numbers pass a slot of three, the pool (which fails once for each fifth), and are added up in threes.
-fn flow() -> Flow {
+pub(super) fn flow() -> Flow {
     let add = |call: &mut Call<u64>| -> FlowEnded {
         for number in call.all::<u64>("in") {
             *call.state_mut() += *number;

@@ -10,6 +10,7 @@ mod planted;
 mod power;
 mod runs;
 mod soak;
+mod storms;
 mod ticks;
 mod weather;
 mod wounds;

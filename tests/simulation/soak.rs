@@ -15,7 +15,7 @@ use worksite_simulation::{
 /// How long the scripts of the soak are.
 const STEPS: usize = 20;
 
-fn number(name: &str, usual: u64) -> u64 {
+pub(super) fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |number| number.parse().expect("it is a number"))
 }
 

@@ -2,6 +2,22 @@
 
 use crate::LimitsError;
 
+/// Data a slot of a flow holds when it says nothing else: seed 001's `max_queue_length`.
+pub const SLOT_DATA_MAX: usize = 1_000;
+
+/// Turns of a flow's routine without a state that one worker has at once, when it says nothing else: as many as a pool has
+/// threads at most; what more there is waits in its slots.
+pub(crate) const TURNS_MAX: usize = 64;
+
+/// Entries a job's trace keeps: it is written whole with its job.
+pub(crate) const TRACE_ENTRIES_MAX: usize = 256;
+
+/// Bytes a job's output keeps: it is written whole with its job.
+pub(crate) const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// Volatile jobs that have ended and can still be looked at: they are in memory only.
+pub const VOLATILE_JOBS_ENDED_MAX: usize = 4_096;
+
 /// The limits of a site. Public fields, units last; the defaults suit a program on one machine.
 ///
 /// ```

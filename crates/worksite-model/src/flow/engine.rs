@@ -81,7 +81,7 @@ pub(crate) struct Node {
     queued: bool,
     /// Turns that do not happen at once.
     pub(crate) turns: usize,
-    last: Option<Timestamp>,
+    pub(crate) last: Option<Timestamp>,
     /// When its policy wants to be asked again.
     wake: Option<Timestamp>,
     /// Turns it is allowed in spite of breakpoints.
@@ -593,6 +593,7 @@ impl Engine {
         (node.last, node.wake) = (Some(moment.now), None);
         self.turns += 1;
         let Some(task) = self.take(graph, place, activate, moment) else { return };
+        self.header_dirty |= spec.policy.is_interval() && !task.volatile;
         let full = |node: &Node| node.slots.iter().zip(&spec.slots).any(|(slot, spec)| slot.len() + 1 >= spec.data_max);
         if full(&self.nodes[place]) || task.inputs.len() > 1 {
             self.unblock(place);
@@ -1018,7 +1019,11 @@ mod tests {
     }
 
     fn one() -> Flow {
-        Flow::builder("f").routine("a", sum()).build().unwrap()
+        one_with(sum())
+    }
+
+    fn one_with(routine: FlowRoutine) -> Flow {
+        Flow::builder("f").routine("a", routine).build().unwrap()
     }
 
     fn chain() -> Flow {
@@ -1446,6 +1451,20 @@ mod tests {
             assert_eq!(engine.open_count(), left);
         }
         assert_eq!(state(&mut engine, "p"), 3);
+    }
+
+    #[test]
+    fn an_interval_goes_on_over_a_restart() {
+        let every_ten = || one_with(sum().policy(ActivationPolicy::interval(Duration::from_secs(10))));
+        let mut engine = engine(every_ten());
+        post(&mut engine, 1, "a.in", &[1]);
+        let mut disk = Disk::default();
+        disk.write(save(&mut engine));
+        let mut engine = disk.recover(every_ten());
+        post(&mut engine, 2, "a.in", &[2]);
+        assert_eq!((state(&mut engine, "a"), engine.due()), (1, Some(Timestamp::from_seconds(10))));
+        engine.wake(at(10));
+        assert_eq!(state(&mut engine, "a"), 3);
     }
 
     #[test]

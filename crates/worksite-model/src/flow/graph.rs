@@ -4,6 +4,7 @@
 use crate::flow::call::Resources;
 use crate::flow::routine::AnyLogic;
 use crate::flow::{ActivationPolicy, AnyDatum, DataType, Datum, ErrorStrategy, FlowHook, FlowRoutine, LogicKind, Slot};
+use crate::limits::TURNS_MAX;
 use crate::{Durable, KeepStates};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,10 +74,6 @@ pub enum FlowBuildError {
         reason: String,
     },
 }
-
-/// Turns of a routine without a state that one worker has at once, when it says nothing else: what more there is waits in
-/// its slots.
-pub(crate) const TURNS_MAX: usize = 64;
 
 /// A routine's output port.
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 //! A job is one request posted to a flow, followed until its last consequence has ended: its id, its status, which ends
 //! exactly once, and what it carries along.
 
+use crate::limits::{OUTPUT_BYTES_MAX, TRACE_ENTRIES_MAX};
 use crate::{Durable, Encoding, EnvelopeId, Payload, PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -172,12 +173,6 @@ pub struct TraceEntry {
     /// What.
     pub action: String,
 }
-
-/// Entries a job's trace keeps.
-pub(crate) const TRACE_ENTRIES_MAX: usize = 256;
-
-/// Bytes a job's output keeps.
-pub(crate) const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 impl JobNotes {
     pub(crate) fn is_empty(&self) -> bool {

@@ -14,7 +14,8 @@ mod post;
 pub use post::Post;
 
 mod slot;
-pub use slot::{Pressure, SLOT_DATA_MAX, SLOT_WATERMARK_PERCENT, Slot};
+pub use crate::limits::{SLOT_DATA_MAX, VOLATILE_JOBS_ENDED_MAX};
+pub use slot::{Pressure, SLOT_WATERMARK_PERCENT, Slot};
 
 mod policy;
 pub use policy::{Activate, ActivationPolicy, PolicyView};

@@ -190,6 +190,11 @@ impl ActivationPolicy {
         matches!(self.rule, Rule::Immediate)
     }
 
+    /// Whether the moment of the last turn has to outlive the worker.
+    pub(crate) fn is_interval(&self) -> bool {
+        matches!(self.rule, Rule::Interval(_))
+    }
+
     pub(crate) fn flushes(&self) -> bool {
         self.flush.idle || self.flush.shutdown
     }
@@ -298,7 +303,7 @@ impl PolicyView<'_> {
         self.now
     }
 
-    /// When the routine had its last turn, in this life of its worker.
+    /// When the routine had its last turn: in this life of its worker, or ever, if it has an interval.
     pub fn last(&self) -> Option<Timestamp> {
         self.last
     }

@@ -13,7 +13,7 @@ use crate::{
     Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A row of a flow's worker.
@@ -75,6 +75,9 @@ impl Durable for StoredTask {
 struct Header {
     breakpoints: Vec<Breakpoint>,
     cancelled: BTreeSet<JobId>,
+    /// When routines that have intervals had their last turns.
+    #[serde(default)]
+    last: BTreeMap<String, Timestamp>,
 }
 impl Durable for Header {
     const TYPE: &'static str = "flow run";
@@ -149,7 +152,8 @@ impl Engine {
         self.save_items(&mut saved)?;
         self.save_tasks(&mut saved)?;
         if std::mem::take(&mut self.header_dirty) {
-            let header = Header { breakpoints: self.breakpoints.clone(), cancelled: self.cancelled.clone() };
+            let (breakpoints, cancelled) = (self.breakpoints.clone(), self.cancelled.clone());
+            let header = Header { breakpoints, cancelled, last: self.last_of_intervals() };
             let name = format!("{}/run", self.flow.name());
             saved.rows.push(FlowRow { name, payload: Payload::encode(&header)?, keep: None });
         }
@@ -275,6 +279,12 @@ impl Engine {
                 "run" => {
                     let header: Header = payload.decode()?;
                     (engine.breakpoints, engine.cancelled) = (header.breakpoints, header.cancelled);
+                    for (routine, last) in header.last {
+                        if let Some(place) = engine.flow.place(&routine) {
+                            // The clock may have been set back: nobody waits longer than an interval for that.
+                            engine.nodes[place].last = Some(last.min(now));
+                        }
+                    }
                 }
                 "item" => {
                     let Ok(row) = u64::from_str_radix(rest, 16) else { continue };
@@ -304,6 +314,12 @@ impl Engine {
             engine.enqueue(place);
         }
         Ok(engine)
+    }
+
+    fn last_of_intervals(&self) -> BTreeMap<String, Timestamp> {
+        let routines = self.flow.0.routines.iter().zip(&self.nodes);
+        let intervals = routines.filter(|(spec, _)| spec.policy.is_interval());
+        intervals.filter_map(|(spec, node)| Some((spec.name.clone(), node.last?))).collect()
     }
 
     fn recover_job(&mut self, job: Job) {

@@ -1,11 +1,9 @@
 //! A slot is a routine's input port, and at each worker the bounded queue of data that wait there: first in, first out.
 
 use crate::flow::{DataType, Datum, JobSet};
+use crate::limits::SLOT_DATA_MAX;
 use crate::{Overflow, Timestamp};
 use std::collections::VecDeque;
-
-/// Data a slot holds when it says nothing else (seed 001's `max_queue_length`).
-pub const SLOT_DATA_MAX: usize = 1_000;
 
 /// How full a slot is when it counts as high, in percent, when it says nothing else (seed 001's `watermark`).
 pub const SLOT_WATERMARK_PERCENT: u8 = 80;

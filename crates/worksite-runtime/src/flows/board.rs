@@ -5,11 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
-use worksite_model::flow::{Flow, Job, JobId, JobWrite};
+use worksite_model::flow::{Flow, Job, JobId, JobWrite, VOLATILE_JOBS_ENDED_MAX};
 use worksite_model::{IdMap, Person, PersonId};
-
-/// Volatile jobs that have ended and can still be looked at.
-const ENDED_VOLATILE_MAX: usize = 4_096;
 
 /// What stands before a flow's name in the role of a person whose worker runs it.
 const ROLE: &str = "flow ";
@@ -136,9 +133,9 @@ impl Board {
 
     fn keep_ended_volatile(&self, jobs: Vec<Job>) {
         let mut ended = lock(&self.ended_volatile);
-        let keep = jobs.len().saturating_sub(ENDED_VOLATILE_MAX);
+        let keep = jobs.len().saturating_sub(VOLATILE_JOBS_ENDED_MAX);
         ended.extend(jobs.into_iter().skip(keep));
-        let surplus = ended.len().saturating_sub(ENDED_VOLATILE_MAX);
+        let surplus = ended.len().saturating_sub(VOLATILE_JOBS_ENDED_MAX);
         ended.drain(..surplus);
     }
 

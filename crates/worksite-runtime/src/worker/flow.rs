@@ -74,7 +74,16 @@ impl FlowDesk {
 
     /// When something comes due that is not mail.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        self.engine.due()
+        let held = self.held.iter().filter_map(|(delivery, post)| self.waits_until(delivery, post));
+        self.engine.due().into_iter().chain(held).min()
+    }
+
+    /// Until when a post waits for room in its slot, if that says so.
+    fn waits_until(&self, delivery: &Delivery, post: &Post) -> Option<Timestamp> {
+        match self.flow.slot(&post.routine, &post.slot).ok()?.overflow {
+            Overflow::WaitFor(time) => Some(delivery.envelope.accepted_at.after(time)),
+            _ => None,
+        }
     }
 
     /// Nothing is done by hand any more, for this reason.
@@ -261,6 +270,12 @@ impl Worker {
     ) {
         let waits = |(_, held): &(Delivery, Post)| held.slot == post.slot && held.routine == post.routine;
         if may && !desk.held.iter().any(waits) && self.offer(desk, &delivery, &post, moment) {
+            steps.push(Culprit::Post(delivery.id()));
+            change.settled.push(settlement(&delivery));
+        } else if may && desk.waits_until(&delivery, &post).is_some_and(|until| until <= moment.now) {
+            let reason = format!("the slot {}.{} was full for too long", post.routine, post.slot);
+            let (first, accepted_at) = (JobId::of(delivery.id(), 0), delivery.envelope.accepted_at);
+            desk.engine.refuse(&post, first, accepted_at, &reason, moment.now);
             steps.push(Culprit::Post(delivery.id()));
             change.settled.push(settlement(&delivery));
         } else {
