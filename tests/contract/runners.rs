@@ -32,6 +32,8 @@ fn a_runner_to_be_killed() {
         match Order::from_line(&line.unwrap()) {
             Some(Order::Run { id, fence, payload, .. }) => {
                 say(Word::Started(Which { id: id.clone(), fence }));
+                // Long enough that there is more to do than is done before somebody is killed.
+                std::thread::sleep(Duration::from_millis(5));
                 let squared = payload.and_then(|payload| payload.as_str()?.parse::<u64>().ok()).map(|n| n * n);
                 say(Word::Completed { id, fence, result: squared.map(Into::into) });
             }
