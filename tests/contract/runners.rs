@@ -7,6 +7,12 @@ use std::time::Duration;
 use worksite::model::{Order, Which, Word};
 use worksite::prelude::*;
 
+/// Takes so long that there is more to do than is done before somebody is killed.
+#[expect(clippy::disallowed_methods, reason = "the work is to take time; nobody waits for a fact by it")]
+fn work() {
+    std::thread::sleep(Duration::from_millis(5));
+}
+
 /// A runner in a process of its own: does what it is told, and says so.
 ///
 /// It is a test so that the test binary can start itself; alone it does nothing.
@@ -32,8 +38,7 @@ fn a_runner_to_be_killed() {
         match Order::from_line(&line.unwrap()) {
             Some(Order::Run { id, fence, payload, .. }) => {
                 say(Word::Started(Which { id: id.clone(), fence }));
-                // Long enough that there is more to do than is done before somebody is killed.
-                std::thread::sleep(Duration::from_millis(5));
+                work();
                 let squared = payload.and_then(|payload| payload.as_str()?.parse::<u64>().ok()).map(|n| n * n);
                 say(Word::Completed { id, fence, result: squared.map(Into::into) });
             }
