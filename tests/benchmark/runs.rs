@@ -32,6 +32,12 @@ fn able() -> RunnerInfo {
     RunnerInfo::new("able", Capabilities::none().tag("unmet").field("cores", 1_000))
 }
 
+async fn open(path: &Path) -> (Worksite, RunQueue) {
+    let site = Worksite::open(path).await.expect("it opens");
+    let queue = site.run_queue().await.expect("it opens");
+    (site, queue)
+}
+
 async fn add(queue: &RunQueue, runs: usize) {
     let mut adding = VecDeque::new();
     for first in (0..runs).step_by(TOGETHER) {
@@ -57,8 +63,7 @@ pub fn adds(effort: Effort) -> Line {
     let once = |_| {
         let folder = tempfile::tempdir().expect("a folder for the site");
         worksite::block_on(async {
-            let site = Worksite::open(folder.path().join("site.db")).await.expect("it opens");
-            let queue = site.run_queue().await.expect("it opens");
+            let (site, queue) = open(&folder.path().join("site.db")).await;
             let ((), took) = timed(|| worksite::block_on(add(&queue, runs)));
             site.shutdown().await;
             rate(runs, took)
@@ -72,8 +77,7 @@ pub fn claims(effort: Effort) -> Line {
     let once = |_| {
         let folder = tempfile::tempdir().expect("a folder for the site");
         worksite::block_on(async {
-            let site = Worksite::open(folder.path().join("site.db")).await.expect("it opens");
-            let queue = site.run_queue().await.expect("it opens");
+            let (site, queue) = open(&folder.path().join("site.db")).await;
             add(&queue, runs).await;
             let (claimed, took) = timed(|| {
                 worksite::block_on(async {
@@ -100,8 +104,7 @@ pub fn claims(effort: Effort) -> Line {
 /// What `instructions-claim` counts: runs are added, and claimed one by one, or not.
 pub fn counted(folder: &Path, runs: usize, claims: bool, in_flight: usize) {
     worksite::block_on(async {
-        let site = Worksite::open(folder.join("site.db")).await.expect("it opens");
-        let queue = site.run_queue().await.expect("it opens");
+        let (site, queue) = open(&folder.join("site.db")).await;
         add(&queue, runs).await;
         let (able, claims) = (able(), if claims { runs } else { 0 });
         let check = |claim: Result<Option<_>, _>| assert!(claim.is_ok_and(|run| run.is_some()), "it is claimed");
@@ -114,8 +117,7 @@ pub fn counted(folder: &Path, runs: usize, claims: bool, in_flight: usize) {
 pub fn no_match(effort: Effort) -> Line {
     let (folder, claims) = (tempfile::tempdir().expect("a folder for the site"), 1_000_000 / effort.divisor);
     let values = worksite::block_on(async {
-        let site = Worksite::open(folder.path().join("site.db")).await.expect("it opens");
-        let queue = site.run_queue().await.expect("it opens");
+        let (site, queue) = open(&folder.path().join("site.db")).await;
         add(&queue, RUNS).await;
         let once = |_| {
             let unable = RunnerInfo::new("unable", Capabilities::none().field("cores", 1_000));
@@ -176,8 +178,8 @@ fn figure(name: &str, unit: &'static str, effort: Effort, column: usize, most: f
     let folder = tempfile::tempdir().expect("a folder for the site");
     let path = folder.path().join("site.db");
     worksite::block_on(async {
-        let site = Worksite::open(&path).await.expect("it opens");
-        add(&site.run_queue().await.expect("it opens"), RUNS).await;
+        let (site, queue) = open(&path).await;
+        add(&queue, RUNS).await;
         site.shutdown().await;
     });
     let once = |_| {
@@ -193,13 +195,7 @@ fn figure(name: &str, unit: &'static str, effort: Effort, column: usize, most: f
 
 pub fn child(path: &str) {
     let before = resident();
-    let ((site, queue), took) = timed(|| {
-        worksite::block_on(async {
-            let site = Worksite::open(Path::new(path)).await.expect("it opens");
-            let queue = site.run_queue().await.expect("it opens");
-            (site, queue)
-        })
-    });
+    let ((site, queue), took) = timed(|| worksite::block_on(async { open(Path::new(path)).await }));
     worksite::block_on(async {
         println!("{} {}", took.as_secs_f64(), (resident() - before) as f64 / 1e6);
         assert_eq!(queue.metrics().await.expect("it counts").counts.pending, RUNS);

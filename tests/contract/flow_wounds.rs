@@ -1,12 +1,11 @@
 //! Mistakes that flows once had: each test failed before it was mended.
 
+use crate::flows::{SOON, finished, one, open};
 use crate::site::Plot;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use worksite::prelude::*;
-
-const SOON: Option<Duration> = Some(Duration::from_secs(20));
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct Numbers(Vec<u64>);
@@ -24,18 +23,6 @@ fn keeper() -> FlowRoutine {
         Ok(())
     };
     FlowRoutine::new(logic)
-}
-
-fn one(routine: FlowRoutine) -> Flow {
-    Flow::builder("f").routine("a", routine).build().unwrap()
-}
-
-async fn open(plot: &Plot, flow: Flow) -> Flows {
-    Worksite::builder().flow(flow).open(plot.path()).await.unwrap().flows()
-}
-
-async fn finished(flows: &Flows) {
-    assert!(flows.wait_until_all_jobs_finished(SOON).await.unwrap(), "jobs are still open");
 }
 
 /// What this comes to, or a failed test: some of these mistakes waited for ever.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use worksite::prelude::*;
 
-const SOON: Option<Duration> = Some(Duration::from_secs(20));
+pub(crate) const SOON: Option<Duration> = Some(Duration::from_secs(20));
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct Processed {
@@ -48,15 +48,15 @@ fn sum() -> FlowRoutine {
     FlowRoutine::new(logic).slot::<u64>("in").event::<u64>("out")
 }
 
-fn one(routine: FlowRoutine) -> Flow {
+pub(crate) fn one(routine: FlowRoutine) -> Flow {
     Flow::builder("f").routine("a", routine).build().unwrap()
 }
 
-async fn open(plot: &Plot, flow: Flow) -> Flows {
+pub(crate) async fn open(plot: &Plot, flow: Flow) -> Flows {
     Worksite::builder().flow(flow).open(plot.path()).await.unwrap().flows()
 }
 
-async fn finished(flows: &Flows) {
+pub(crate) async fn finished(flows: &Flows) {
     assert!(flows.wait_until_all_jobs_finished(SOON).await.unwrap(), "jobs are still open");
 }
 

@@ -401,25 +401,13 @@ impl Words {
             limit: text(row, 12)?,
             schedule: text(row, 13)?,
         };
+        let created_at = Timestamp::from_micros(row.get(17)?);
         let mut run = Run {
-            id: id(row)?,
-            created_at: Timestamp::from_micros(row.get(17)?),
-            draft: Arc::new(draft),
-            demands,
             deadline: moment(row, 19)?,
             status,
-            runner: None,
             fence: row.get(20)?,
             attempts: row.get(21)?,
-            epoch: 0,
-            claimed_at: None,
-            started_at: None,
-            lease_until: None,
-            stop_requested_at: None,
-            ended_at: None,
-            error: None,
-            result: None,
-            called_back: None,
+            ..Run::sharing(id(row)?, draft, demands, created_at)
         };
         // One that nobody has ever claimed has nothing in the columns that claims write: most of a long queue.
         if run.fence > 0 || status != RunStatus::Pending {

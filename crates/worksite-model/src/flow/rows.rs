@@ -339,10 +339,7 @@ impl Engine {
     }
 
     fn recover_item(&mut self, row: u64, payload: &Payload) -> Result<(), Lost> {
-        let stored: StoredItem = payload.decode().map_err(|error| {
-            let still_there = payload.decode_body::<StoredItem>();
-            Lost::damaged(still_there.map(|stored| stored.jobs), &error)
-        })?;
+        let stored = Lost::unless_intact(payload, |stored: StoredItem| stored.jobs)?;
         let given_up = |jobs, reason| Lost { row: Some(self.item_row(row)), jobs, reason };
         let StoredItem { routine, slot, jobs, at, datum } = stored;
         let place = self.flow.place(&routine).and_then(|place| {
@@ -360,10 +357,7 @@ impl Engine {
     }
 
     fn recover_task(&mut self, id: u64, payload: &Payload) -> Result<(), Lost> {
-        let stored: StoredTask = payload.decode().map_err(|error| {
-            let still_there = payload.decode_body::<StoredTask>();
-            Lost::damaged(still_there.map(|stored| stored.jobs), &error)
-        })?;
+        let stored = Lost::unless_intact(payload, |stored: StoredTask| stored.jobs)?;
         let given_up = |jobs, reason| Lost { row: Some(self.task_row(id)), jobs, reason };
         let Some(routine) = self.flow.place(&stored.routine) else {
             let reason = format!("the routine {} is not in this flow any more", stored.routine);
@@ -417,9 +411,12 @@ struct Lost {
 }
 
 impl Lost {
-    /// A row that is not as it was written: what can still be read of it are perhaps its jobs.
-    fn damaged(jobs: Result<Vec<JobId>, PayloadError>, error: &PayloadError) -> Self {
-        Self { row: None, jobs: jobs.unwrap_or_default(), reason: error.to_string() }
+    /// Reads a row. Of one that is not as it was written, what can still be read are perhaps its jobs.
+    fn unless_intact<T: Durable>(payload: &Payload, jobs: impl FnOnce(T) -> Vec<JobId>) -> Result<T, Self> {
+        payload.decode().map_err(|error| {
+            let jobs = payload.decode_body().map(jobs).unwrap_or_default();
+            Self { row: None, jobs, reason: error.to_string() }
+        })
     }
 }
 

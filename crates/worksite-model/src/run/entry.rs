@@ -50,6 +50,11 @@ impl Run {
     /// A new run of this draft.
     pub fn new(id: RunId, mut draft: RunDraft, at: Timestamp) -> Self {
         let demands = Arc::new(std::mem::take(&mut draft.demands));
+        Self::sharing(id, draft, demands, at)
+    }
+
+    /// The same, with demands that it shares with others; those in the draft are not looked at.
+    pub fn sharing(id: RunId, draft: RunDraft, demands: Arc<Demands>, at: Timestamp) -> Self {
         let due = draft.due.unwrap_or(at).max(at);
         Self {
             id,

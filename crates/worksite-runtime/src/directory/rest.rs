@@ -40,8 +40,7 @@ impl Directory {
     /// The workers that hold mail which nobody takes now, in order of ids.
     pub(crate) fn asleep(&self) -> Vec<Addr<Worker>> {
         let desks = self.read();
-        let asleep = awake(&desks).into_iter().filter(|(_, desk, _)| desk.is_asleep());
-        asleep.map(|(_, _, worker)| worker.clone()).collect()
+        awake(&desks, Desk::is_asleep).into_iter().map(|(_, worker)| worker.clone()).collect()
     }
 
     /// What this person's worker has said of its sleeping mail holds no more; it is to look again.

@@ -4,7 +4,7 @@ use super::{Desk, Directory, addressable};
 use crate::flows::VolatileJobs;
 use crate::intake::Course;
 use crate::status::{Status, Tenure};
-use crate::worker::{Deliver, DeliverVolatile, Worker};
+use crate::worker::{Deliver, DeliverVolatile, Finish, Passivate, Worker};
 use actix::{Addr, Handler, Message};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -234,26 +234,18 @@ impl Directory {
 
     /// Everybody whose worker is awake, in order of ids.
     pub(crate) fn awake(&self) -> Vec<PersonId> {
-        awake(&self.read()).into_iter().map(|(person, _, _)| person).collect()
+        awake(&self.read(), |_| true).into_iter().map(|(person, _)| person).collect()
     }
 
-    /// Tells all workers that are awake, in order of ids.
-    pub(crate) fn tell_all<M>(&self, message: impl Fn() -> M)
-    where
-        M: Message<Result = ()> + Send + 'static,
-        Worker: Handler<M>,
-    {
-        self.tell_chosen(|_| true, message);
+    /// Tells all workers that are awake to finish, in order of ids.
+    pub(crate) fn finish(&self) {
+        self.tell_chosen(|_| true, || Finish);
     }
 
-    /// Begins a new sweep, and tells the workers that had nothing to do since before the last one.
-    pub(crate) fn sweep<M>(&self, message: impl Fn() -> M)
-    where
-        M: Message<Result = ()> + Send + 'static,
-        Worker: Handler<M>,
-    {
+    /// Begins a new sweep, and lets the workers go that had nothing to do since before the last one.
+    pub(crate) fn sweep(&self) {
         let sweep = self.sweeps.fetch_add(1, Ordering::Relaxed) + 1;
-        self.tell_chosen(|desk| desk.used.load(Ordering::Relaxed) + 2 <= sweep, message);
+        self.tell_chosen(|desk| desk.used.load(Ordering::Relaxed) + 2 <= sweep, || Passivate);
     }
 
     /// Tells the workers awake at such desks, in order of ids. Under the lock, as [`Self::tell`] does.
@@ -262,19 +254,18 @@ impl Directory {
         M: Message<Result = ()> + Send + 'static,
         Worker: Handler<M>,
     {
-        for (_, desk, worker) in awake(&self.read()) {
-            if chosen(desk) {
-                worker.do_send(message());
-            }
+        for (_, worker) in awake(&self.read(), chosen) {
+            worker.do_send(message());
         }
     }
 }
 
-/// The desks with workers awake, in order of ids.
-pub(super) fn awake(desks: &IdMap<PersonId, Desk>) -> Vec<(PersonId, &Desk, &Addr<Worker>)> {
-    let awake = desks.iter().filter_map(|(person, desk)| Some((*person, desk, desk.address.as_ref()?)));
-    let mut awake: Vec<_> = awake.collect();
-    awake.sort_unstable_by_key(|(person, _, _)| *person);
+/// The workers awake at such desks, in order of ids. Chosen before they are sorted: often few of many are meant.
+pub(super) fn awake(desks: &IdMap<PersonId, Desk>, chosen: impl Fn(&Desk) -> bool) -> Vec<(PersonId, &Addr<Worker>)> {
+    let awake = desks.iter().filter_map(|(person, desk)| Some((person, desk, desk.address.as_ref()?)));
+    let chosen = awake.filter(|(_, desk, _)| chosen(desk));
+    let mut awake: Vec<_> = chosen.map(|(person, _, worker)| (*person, worker)).collect();
+    awake.sort_unstable_by_key(|(person, _)| *person);
     awake
 }
 

@@ -2,8 +2,8 @@
 //! run's own key, so that a run that is given out again after a crash is not done twice: its reply is known.
 
 use super::command::{Command, RunnerCommand};
-use super::dispatcher::{Dispatcher, Do, Look};
-use super::process::{STORE_TIME, poll, say_until_heard};
+use super::dispatcher::{Dispatcher, Do};
+use super::process::{STORE_TIME, poll, register, say_until_heard};
 use crate::Runtime;
 use crate::runtime::Handle;
 use actix::prelude::*;
@@ -53,9 +53,7 @@ impl Handler<EmployPerson> for Dispatcher {
 }
 
 async fn employ(dispatcher: Addr<Dispatcher>, employed: PersonRunner, runtime: Weak<Handle>) {
-    let info = employed.runner.clone();
-    let register = Look(Box::new(move |board, now| board.register(info, now)));
-    if dispatcher.send(register).await.is_err() {
+    if !register(&dispatcher, &employed.runner).await {
         return;
     }
     while let Ok(offer) = poll(&dispatcher, &employed.runner).await {

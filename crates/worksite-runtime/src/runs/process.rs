@@ -161,9 +161,7 @@ async fn employ(dispatcher: Addr<Dispatcher>, command: CommandRunner) {
 }
 
 async fn serve(dispatcher: &Addr<Dispatcher>, runner: &RunnerInfo, process: &mut Process) -> Ended {
-    let info = runner.clone();
-    let register = Look(Box::new(move |board, now| board.register(info, now)));
-    if dispatcher.send(register).await.is_err() {
+    if !register(dispatcher, runner).await {
         return Ended::Told;
     }
     let mut worked = false;
@@ -252,6 +250,12 @@ pub(super) fn say_until_heard(
             said = say().await;
         }
     }
+}
+
+/// Makes a runner known; false when the house closes.
+pub(super) async fn register(dispatcher: &Addr<Dispatcher>, runner: &RunnerInfo) -> bool {
+    let info = runner.clone();
+    dispatcher.send(Look(Box::new(move |board, now| board.register(info, now)))).await.is_ok()
 }
 
 type Polling = Pin<Box<dyn Future<Output = Result<Offer, RunError>>>>;

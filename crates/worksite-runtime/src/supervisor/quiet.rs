@@ -3,7 +3,7 @@
 use super::Supervisor;
 use crate::error::{DeskError, SendError};
 use crate::persistence::Close;
-use crate::worker::{Finish, LookAgain};
+use crate::worker::LookAgain;
 use actix::prelude::*;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -83,7 +83,7 @@ impl Handler<Shutdown> for Supervisor {
         for (_, leaving) in std::mem::take(&mut self.leaving) {
             let _gone = leaving.answer.send(Err(DeskError::Stopped));
         }
-        self.house.directory.tell_all(|| Finish);
+        self.house.directory.finish();
         ctx.run_later(deadline, |supervisor, ctx| supervisor.close_store(ctx));
         self.close_if_empty(ctx);
     }

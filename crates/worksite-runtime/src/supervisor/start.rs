@@ -2,7 +2,7 @@
 
 use super::Supervisor;
 use crate::status::Status;
-use crate::worker::{self, DeliverVolatile, Passivate, Worker};
+use crate::worker::{self, DeliverVolatile, Worker};
 use actix::prelude::*;
 use std::time::Duration;
 use worksite_model::{PersonId, Timestamp};
@@ -134,6 +134,6 @@ impl Supervisor {
 
     pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
         self.try_lines(ctx);
-        self.house.directory.sweep(|| Passivate);
+        self.house.directory.sweep();
     }
 }
