@@ -11,6 +11,7 @@ mod curves;
 mod durable;
 mod effectum;
 mod file_size;
+mod floor;
 mod flows;
 mod instructions;
 mod kameo;
@@ -48,6 +49,10 @@ const LINES: &[(&str, Measure)] = &[
     ("ahead-1", |effort| durable::line(effort, 1, true).into()),
     ("ahead-64", |effort| durable::line(effort, 64, true).into()),
     ("ahead-1024", |effort| durable::line(effort, 1024, true).into()),
+    ("floor-rows", |effort| floor::line(effort, floor::Shape::Rows).into()),
+    ("floor-ahead", |effort| floor::line(effort, floor::Shape::Ahead).into()),
+    ("floor-segments", |effort| floor::line(effort, floor::Shape::Segments).into()),
+    ("floor-journal", |effort| floor::line(effort, floor::Shape::Journal).into()),
     ("backlog-200k", |effort| durable::backlog(effort).into()),
     ("mixed-priorities", |effort| durable::mixed(effort).into()),
     ("bulk-1000", |effort| durable::bulk(effort).into()),
@@ -95,6 +100,8 @@ const LINES: &[(&str, Measure)] = &[
     ("instructions-raw", instructions::raw),
     ("instructions-send", instructions::send),
     ("instructions-settle", instructions::settle),
+    ("instructions-volatile", instructions::volatile),
+    ("instructions-actix", instructions::actix),
     ("instructions-claim", instructions::claim),
 ];
 

@@ -3,11 +3,13 @@
 //!
 //! `instructions-raw`: what the baseline of the durable lines costs, the rows alone. `instructions-send`: a durable send, up
 //! to its receipt. `instructions-settle`: what it costs more when a routine then performs and settles it.
-//! `instructions-claim`: a durable claim of one run of the queue, up to its answer.
+//! `instructions-volatile`: a volatile draft through the public API and its turn, on one thread; `instructions-actix`: a message of
+//! actix and its handler. `instructions-claim`: a durable claim of one run of the queue, up to its answer.
 
 use crate::Effort;
 use crate::durable::{self, in_turns, work};
 use crate::runs;
+use crate::ticks;
 use crate::table::{Figure, Row};
 use std::process::Command;
 use worksite::prelude::*;
@@ -17,6 +19,9 @@ pub const CHILD: &str = "--count-instructions-of";
 
 const PEOPLE: usize = 64;
 const IN_FLIGHT: usize = 64;
+
+/// Workers that get a volatile draft each tick.
+const TICKING: usize = 1_000;
 
 pub fn raw(effort: Effort) -> Row {
     row("instructions-raw", "instructions/message", effort, |messages| slope("raw", messages))
@@ -30,6 +35,14 @@ pub fn settle(effort: Effort) -> Row {
     row("instructions-settle", "instructions/message", effort, |messages| {
         Ok(slope("settle", messages)? - slope("send", messages)?)
     })
+}
+
+pub fn volatile(effort: Effort) -> Row {
+    row("instructions-volatile", "instructions/message", effort, |messages| slope("volatile", 10 * messages))
+}
+
+pub fn actix(effort: Effort) -> Row {
+    row("instructions-actix", "instructions/message", effort, |messages| slope("actix", 10 * messages))
 }
 
 pub fn claim(effort: Effort) -> Row {
@@ -65,16 +78,19 @@ fn counted(what: &str, messages: usize) -> Result<f64, String> {
 pub fn child(what: &str) {
     let (what, messages) = what.split_once(':').expect("WHAT:MESSAGES");
     let messages: usize = messages.parse().expect("a number of messages");
-    if what == "raw" {
-        durable::raw(messages, IN_FLIGHT);
-        return;
+    match what {
+        "raw" => drop(durable::raw(messages, IN_FLIGHT)),
+        "volatile" => drop(ticks::sent(TICKING, messages / TICKING)),
+        "actix" => drop(ticks::bare(TICKING, messages / TICKING)),
+        "add" | "claim" => runs::counted(messages, what == "claim", IN_FLIGHT),
+        _ => site(what == "settle", messages),
     }
+}
+
+/// A durable send each, and what it takes to settle it.
+fn site(settles: bool, messages: usize) {
     let folder = tempfile::tempdir().expect("a folder for the site");
-    if what == "add" || what == "claim" {
-        return runs::counted(folder.path(), messages, what == "claim", IN_FLIGHT);
-    }
     worksite::block_on(async {
-        let settles = what == "settle";
         // A person nobody works for keeps the mail.
         let site = durable::builder().manual(move |_| !settles);
         let site = site.open(folder.path().join("site.db")).await.expect("a site");

@@ -102,9 +102,10 @@ pub fn claims(effort: Effort) -> Line {
 }
 
 /// What `instructions-claim` counts: runs are added, and claimed one by one, or not.
-pub fn counted(folder: &Path, runs: usize, claims: bool, in_flight: usize) {
+pub fn counted(runs: usize, claims: bool, in_flight: usize) {
+    let folder = tempfile::tempdir().expect("a folder for the site");
     worksite::block_on(async {
-        let (site, queue) = open(&folder.join("site.db")).await;
+        let (site, queue) = open(&folder.path().join("site.db")).await;
         add(&queue, runs).await;
         let (able, claims) = (able(), if claims { runs } else { 0 });
         let check = |claim: Result<Option<_>, _>| assert!(claim.is_ok_and(|run| run.is_some()), "it is claimed");

@@ -96,7 +96,7 @@ async fn until(count: impl Fn() -> usize, wanted: usize) {
 }
 
 /// Volatile worker-ticks a second.
-fn sent(workers: usize, ticks: usize) -> f64 {
+pub fn sent(workers: usize, ticks: usize) -> f64 {
     let (folder, count) = (tempfile::tempdir().expect("a folder"), Arc::new(AtomicUsize::new(0)));
     on_one_thread(async {
         let builder = worksite_runtime::Runtime::builder().routine(Counter(count.clone()));
@@ -183,7 +183,7 @@ impl Handler<Tick> for Bare {
 }
 
 /// Worker-ticks a second of actix alone.
-fn bare(workers: usize, ticks: usize) -> f64 {
+pub fn bare(workers: usize, ticks: usize) -> f64 {
     on_one_thread(async {
         let count = Rc::new(Cell::new(0));
         let actors: Vec<_> = (0..workers).map(|_| Bare(0, count.clone()).start()).collect();

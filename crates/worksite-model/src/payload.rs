@@ -234,6 +234,7 @@ pub(crate) fn encode_onto<T: Durable>(value: &T, buffer: &mut Vec<u8>) -> Result
 }
 
 /// Decodes bytes that something else has checked: one datum of many behind one checked envelope.
+#[inline(always)]
 pub(crate) fn decode_bytes<T: Durable>(
     encoding: Encoding,
     type_name: &str,
@@ -249,6 +250,7 @@ pub(crate) fn decode_bytes<T: Durable>(
     decode_slice(encoding, type_name, bytes)
 }
 
+#[inline]
 fn decode_slice<T: DeserializeOwned>(encoding: Encoding, type_name: &str, bytes: &[u8]) -> Result<T, PayloadError> {
     let undecodable = |reason: &dyn fmt::Display| PayloadError::Undecodable {
         type_name: type_name.to_string(),

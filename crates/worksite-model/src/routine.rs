@@ -7,9 +7,11 @@
 use crate::{
     Announcement, Delivery, Draft, Durable, Effects, Envelope, FailureKind, KeepStates, NamedWrite, Outcome, Parcel,
     Payload, PayloadError, Performed, PersonId, RegistryError, RetryPolicy, RoutineFailure, Timestamp,
+    chance,
 };
 use std::any::Any;
 use std::borrow::Cow;
+use std::cmp::Ordering::Equal;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -115,9 +117,8 @@ pub struct Occasion {
     pub person: PersonId,
     /// The time at the start of the turn.
     pub now: Timestamp,
-    /// A number from the seed, the person, the envelope and the attempt, or the moment when there is no envelope: the only
-    /// chance a routine has.
-    pub chance: u64,
+    /// The house's seed: [`Turn::chance`] follows from it.
+    pub seed: u64,
 }
 
 /// One delivery's turn at a routine: the state to change, and what is to be sent, answered and told when it is done.
@@ -201,9 +202,14 @@ impl<S> Turn<S> {
         self.occasion.now
     }
 
-    /// The turn's number from the seed: the same in a run with the same seed.
+    /// The turn's number from the house's seed, the person, the envelope and the attempt, or the moment when there is no
+    /// envelope: the only chance a routine has, and the same in a run with the same seed.
     pub fn chance(&self) -> u64 {
-        self.occasion.chance
+        let Occasion { person, now, seed } = self.occasion;
+        match &self.mail {
+            Mail::Delivery(delivery) => chance(seed, &[person.0, delivery.id().0, i64::from(delivery.attempt)]),
+            Mail::Parcel { .. } => chance(seed, &[person.0, now.as_micros()]),
+        }
     }
 
     /// Sends a draft, from this person unless it names another sender. It is accepted in the same commit.
@@ -468,6 +474,7 @@ impl Registry {
     }
 
     /// The place of the routine this draft is for: the one it names, or the first that takes its type.
+    #[inline]
     pub fn find(&self, draft: &Draft) -> Option<usize> {
         match &draft.routine {
             Some(name) => self.place(name),
@@ -476,6 +483,7 @@ impl Registry {
     }
 
     /// The routine at this place.
+    #[inline]
     pub fn get(&self, place: usize) -> Option<&Arc<dyn AnyRoutine>> {
         self.routines.get(place)
     }
@@ -492,6 +500,7 @@ impl Registry {
 }
 
 /// A site has few routines: a sorted list is found in faster than a hash is made.
+#[inline]
 fn find(list: &[(&'static str, usize)], name: &str) -> Option<usize> {
     let place = list.binary_search_by(|(known, _)| order(known, name)).ok()?;
     Some(list[place].1)
@@ -502,9 +511,9 @@ fn insert(list: &mut Vec<(&'static str, usize)>, name: &'static str, routine: us
     list.insert(place, (name, routine));
 }
 
-/// Lengths first: they are at hand, and tell most names apart.
+/// Lengths first: they are at hand, and tell most names apart. Then addresses: most names are those of one constant.
 fn order(one: &str, other: &str) -> std::cmp::Ordering {
-    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
+    one.len().cmp(&other.len()).then_with(|| if std::ptr::eq(one, other) { Equal } else { one.cmp(other) })
 }
 
 impl std::fmt::Debug for Registry {

@@ -224,6 +224,7 @@ impl Directory {
 
 /// The desk a draft is for, and the place of the routine that takes it, none when the application does; if the person is
 /// active and somebody takes it.
+#[inline(always)]
 fn addressable<'a>(
     desks: &'a IdMap<PersonId, Desk>,
     draft: &Draft,

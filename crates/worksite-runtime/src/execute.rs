@@ -13,10 +13,11 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::Instrument;
+use tracing::level_filters::LevelFilter;
+use tracing::{Instrument, Level};
 use worksite_model::{
     AnyRoutine, Delivery, Draft, Ended, FailureKind, LiveState, Occasion, Outcome, Overflow, Parcel, Payload,
-    Performance, Performed, PerformedState, PersonId, Rejection, RoutineFailure, Timestamp, accept, chance,
+    Performance, Performed, PerformedState, PersonId, Rejection, RoutineFailure, Timestamp, accept,
 };
 
 /// What became of an activation's deliveries.
@@ -36,9 +37,8 @@ pub(crate) struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    fn occasion(&self, delivery: &Delivery, now: Timestamp) -> Occasion {
-        let place = [self.person.0, delivery.id().0, i64::from(delivery.attempt)];
-        Occasion { person: self.person, now, chance: chance(self.house.seed, &place) }
+    fn occasion(&self, now: Timestamp) -> Occasion {
+        Occasion { person: self.person, now, seed: self.house.seed }
     }
 
     /// Performs deliveries of a synchronous routine, in order.
@@ -81,7 +81,7 @@ impl Desk<'_> {
         if let Some(expired) = expired(delivery.envelope.draft.expires_at, now) {
             return (Some(state), expired);
         }
-        let occasion = self.occasion(delivery, now);
+        let occasion = self.occasion(now);
         let routine = self.routine.clone();
         let _span = span_of(self.person, routine.name(), delivery).entered();
         self.fence(|| match routine.perform(state, delivery.clone(), occasion) {
@@ -92,14 +92,17 @@ impl Desk<'_> {
 
     /// Performs a volatile draft inside the fence.
     pub(crate) fn perform_parcel(&self, state: LiveState, parcel: Parcel) -> (Option<LiveState>, Performed) {
-        let (person, now) = (self.person, self.house.clock.now());
+        let now = self.house.clock.now();
         if let Some(expired) = expired(parcel.expires_at(), now) {
             return (Some(state), expired);
         }
-        let occasion = Occasion { person, now, chance: chance(self.house.seed, &[person.0, now.as_micros()]) };
-        let (routine, trace) = (self.routine.name(), parcel.trace());
-        let _span = tracing::debug_span!("perform", person = person.0, routine, trace).entered();
-        self.fence(|| self.routine.perform_parcel(state, parcel, occasion))
+        let perform = |parcel| self.fence(|| self.routine.perform_parcel(state, parcel, self.occasion(now)));
+        // A span that nobody listens to would cost as much as a small turn.
+        if LevelFilter::current() < Level::DEBUG {
+            return perform(parcel);
+        }
+        let (person, routine, trace) = (self.person.0, self.routine.name(), parcel.trace());
+        tracing::debug_span!("perform", person, routine, trace).in_scope(|| perform(parcel))
     }
 
     #[inline(always)]
@@ -117,7 +120,7 @@ impl Desk<'_> {
         delivery: Delivery,
     ) -> impl Future<Output = (Delivery, Option<LiveState>, Performed)> + 'static {
         let now = self.house.clock.now();
-        let (expired, occasion) = (expired(delivery.envelope.draft.expires_at, now), self.occasion(&delivery, now));
+        let (expired, occasion) = (expired(delivery.envelope.draft.expires_at, now), self.occasion(now));
         let (routine, clock) = (self.routine.clone(), self.house.clock.clone());
         let counters = self.house.counters.clone();
         let span = span_of(self.person, self.routine.name(), &delivery);
@@ -146,10 +149,12 @@ impl Desk<'_> {
 
     /// Looks at what a delivery that is done wants: whether what it sent can be sent. Reserves places
     /// in the recipients' inboxes; they are released when the change fails.
-    pub(crate) fn inspect(&self, mut performed: Performed) -> Performed {
-        if !performed.is_done() {
-            return performed;
-        }
+    #[inline(always)]
+    pub(crate) fn inspect(&self, performed: Performed) -> Performed {
+        if performed.effects.is_some() && performed.is_done() { self.inspect_effects(performed) } else { performed }
+    }
+
+    fn inspect_effects(&self, mut performed: Performed) -> Performed {
         let Some(effects) = &mut performed.effects else { return performed };
         match self.reserve(&mut effects.drafts) {
             Ok(()) => performed,

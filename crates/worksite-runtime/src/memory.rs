@@ -31,10 +31,12 @@ impl Memories {
     }
 
     /// Takes a routine's state out; none when it has none yet. Until one is kept again it counts as spoilt.
+    #[inline(always)]
     pub(crate) fn take(&mut self, place: usize) -> Option<Memory> {
         self.at(place).map(|memory| std::mem::replace(memory, Memory::Spoilt))
     }
 
+    #[inline(always)]
     fn at(&mut self, place: usize) -> Option<&mut Memory> {
         match self {
             Self::One(known, memory) if *known == place => Some(memory),
@@ -44,6 +46,7 @@ impl Memories {
     }
 
     /// Keeps a routine's state.
+    #[inline(always)]
     pub(crate) fn remember(&mut self, place: usize, state: LiveState, dirty: bool) {
         self.put(place, Memory::Live { state, dirty });
     }
@@ -71,11 +74,15 @@ impl Memories {
         washed.collect()
     }
 
+    #[inline(always)]
     fn put(&mut self, place: usize, memory: Memory) {
-        if let Some(known) = self.at(place) {
-            *known = memory;
-            return;
+        match self.at(place) {
+            Some(known) => *known = memory,
+            None => self.add(place, memory),
         }
+    }
+
+    fn add(&mut self, place: usize, memory: Memory) {
         *self = match std::mem::take(self) {
             Self::None => Self::One(place, memory),
             Self::One(known, first) => Self::Many(vec![(known, first), (place, memory)]),

@@ -24,6 +24,7 @@ pub(crate) struct Seat {
 }
 
 /// The desk a volatile draft is for, and the place of the routine that performs it, if somebody there does.
+#[inline(always)]
 fn volatile_desk<'a>(
     desks: &'a IdMap<PersonId, Desk>,
     draft: &Draft,

@@ -45,6 +45,7 @@ impl Handler<DeliverVolatile> for Worker {
 impl Worker {
     /// Performs a volatile draft. Its effects are proposed if it has any that must be durable; its state goes along
     /// with the next commit of this routine, or when the worker goes.
+    #[inline(always)]
     pub(super) fn attend(&mut self, delivery: DeliverVolatile, ctx: &mut Context<Self>) {
         let (routine, parcel) = match delivery {
             DeliverVolatile::Parcel { routine, parcel } if self.flow.is_none() => (routine, parcel),
@@ -57,6 +58,7 @@ impl Worker {
         self.with_state(place, ctx, move |worker, state, ctx| worker.perform_parcel(place, state, parcel, ctx));
     }
 
+    #[inline(always)]
     fn perform_parcel(&mut self, place: usize, state: LiveState, parcel: Parcel, ctx: &mut Context<Self>) {
         let house = &self.house;
         let Some(routine) = house.registry.get(place) else { return house.directory.lose_volatile(1) };
