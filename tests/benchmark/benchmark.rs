@@ -100,6 +100,7 @@ const LINES: &[(&str, Measure)] = &[
     ("instructions-raw", instructions::raw),
     ("instructions-send", instructions::send),
     ("instructions-settle", instructions::settle),
+    ("instructions-ahead", instructions::ahead),
     ("instructions-volatile", instructions::volatile),
     ("instructions-actix", instructions::actix),
     ("instructions-claim", instructions::claim),

@@ -3,7 +3,7 @@
 //!
 //! `instructions-raw`: what the baseline of the durable lines costs, the rows alone. `instructions-send`: a durable send, up
 //! to its receipt. `instructions-settle`: what it costs more when a routine then performs and settles it.
-//! `instructions-volatile`: a volatile draft through the public API and its turn, on one thread; `instructions-actix`: a message of
+//! `instructions-ahead`: both, by a pure routine ahead of the disk. `instructions-volatile`: a volatile draft through the public API and its turn, on one thread; `instructions-actix`: a message of
 //! actix and its handler. `instructions-claim`: a durable claim of one run of the queue, up to its answer.
 
 use crate::Effort;
@@ -35,6 +35,10 @@ pub fn settle(effort: Effort) -> Row {
     row("instructions-settle", "instructions/message", effort, |messages| {
         Ok(slope("settle", messages)? - slope("send", messages)?)
     })
+}
+
+pub fn ahead(effort: Effort) -> Row {
+    row("instructions-ahead", "instructions/message", effort, |messages| slope("ahead", messages))
 }
 
 pub fn volatile(effort: Effort) -> Row {
@@ -83,16 +87,17 @@ pub fn child(what: &str) {
         "volatile" => drop(ticks::sent(TICKING, messages / TICKING)),
         "actix" => drop(ticks::bare(TICKING, messages / TICKING)),
         "add" | "claim" => runs::counted(messages, what == "claim", IN_FLIGHT),
-        _ => site(what == "settle", messages),
+        _ => site(what, messages),
     }
 }
 
 /// A durable send each, and what it takes to settle it.
-fn site(settles: bool, messages: usize) {
+fn site(what: &str, messages: usize) {
     let folder = tempfile::tempdir().expect("a folder for the site");
     worksite::block_on(async {
         // A person nobody works for keeps the mail.
-        let site = durable::builder().manual(move |_| !settles);
+        let keeps = what == "send";
+        let site = durable::builder_of(what == "ahead").manual(move |_| keeps);
         let site = site.open(folder.path().join("site.db")).await.expect("a site");
         site.sync((0..PEOPLE as i64).map(|id| Person::new(id, "worker"))).await.expect("a roster");
         let work = work();
