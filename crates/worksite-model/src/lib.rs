@@ -35,6 +35,7 @@ pub use inbox::{Inbox, WaitingDelivery};
 mod routine;
 pub use routine::{
     AnyRoutine, AsyncRoutine, Ended, LiveState, Occasion, Performance, PerformedState, Registry, Routine, Turn,
+    VolatileEnd,
 };
 
 mod activation;

@@ -143,16 +143,6 @@ enum Mail {
     },
 }
 
-impl Mail {
-    #[inline(always)]
-    fn decode<M: Durable>(&self) -> Result<M, PayloadError> {
-        match self {
-            Self::Delivery(delivery) => delivery.envelope.draft.payload.decode(),
-            Self::Parcel { parcel, .. } => parcel.decode(),
-        }
-    }
-}
-
 impl<S> Turn<S> {
     /// Opens a turn: for tests of a routine alone; in the house the worker does it.
     #[inline]
@@ -266,6 +256,15 @@ pub enum Performance {
     Running(Pin<Box<dyn Future<Output = PerformedState> + Send>>),
 }
 
+/// How the turn of a volatile draft has ended. Nobody hears why one was lost: it is counted.
+#[derive(Debug)]
+pub enum VolatileEnd {
+    /// Its state is kept, and this is wanted beside it.
+    Done(Option<Box<Effects>>),
+    /// It was not understood, or did not end in [`Outcome::Done`]: its state is spoilt.
+    Lost,
+}
+
 /// A routine without its types: what a worker sees.
 pub trait AnyRoutine: Send + Sync {
     /// [`Routine::NAME`].
@@ -296,8 +295,9 @@ pub trait AnyRoutine: Send + Sync {
     fn save(&self, state: &LiveState) -> Result<Option<Payload>, PayloadError>;
     /// Performs one delivery. A panic passes through: the caller has the fence.
     fn perform(self: Arc<Self>, state: LiveState, delivery: Delivery, occasion: Occasion) -> Performance;
-    /// Performs one volatile draft, likewise. Only a synchronous routine takes any.
-    fn perform_parcel(&self, state: LiveState, parcel: Parcel, occasion: Occasion) -> PerformedState;
+    /// Performs one volatile draft on a state that stays where it is, unless the turn panics or does not end well: then it
+    /// is spoilt. Only a synchronous routine takes any.
+    fn perform_parcel(&self, state: &mut LiveState, parcel: Parcel, occasion: Occasion) -> VolatileEnd;
 }
 
 struct Synchronous<R>(R);
@@ -332,24 +332,26 @@ impl<R: Routine> AnyRoutine for Synchronous<R> {
         save::<R::State>(state)
     }
     fn perform(self: Arc<Self>, state: LiveState, delivery: Delivery, occasion: Occasion) -> Performance {
-        let (state, performed) = self.take(state, Mail::Delivery(delivery), occasion);
-        Performance::Ended(state, performed)
-    }
-    fn perform_parcel(&self, state: LiveState, parcel: Parcel, occasion: Occasion) -> PerformedState {
-        self.take(state, Mail::Parcel { parcel, type_name: R::Message::TYPE, opened: OnceLock::new() }, occasion)
-    }
-}
-
-impl<R: Routine> Synchronous<R> {
-    #[inline(always)]
-    fn take(&self, state: LiveState, mail: Mail, occasion: Occasion) -> PerformedState {
-        match open_turn::<R::State, R::Message>(state, mail, occasion) {
+        match open_turn::<R::State, R::Message>(state, delivery, occasion) {
             Ok((message, mut turn)) => {
                 let ended = self.0.perform(&mut turn, message);
                 let (state, performed) = turn.close(ended);
-                (state, performed)
+                Performance::Ended(state, performed)
             }
             Err((state, error)) => undecodable(state, &error),
+        }
+    }
+    fn perform_parcel(&self, state: &mut LiveState, parcel: Parcel, occasion: Occasion) -> VolatileEnd {
+        let Ok(message) = parcel.decode::<R::Message>() else { return VolatileEnd::Lost };
+        // Nothing is allocated for what stands in its place meanwhile.
+        let taken = own::<R::State>(std::mem::replace(state, Box::new(())));
+        let mail = Mail::Parcel { parcel, type_name: R::Message::TYPE, opened: OnceLock::new() };
+        let mut turn = Turn::of(taken, mail, occasion);
+        let ended = self.0.perform(&mut turn, message);
+        *state = turn.state;
+        match ended {
+            Ok(Outcome::Done) => VolatileEnd::Done(turn.effects),
+            _ => VolatileEnd::Lost,
         }
     }
 }
@@ -380,12 +382,9 @@ impl<R: AsyncRoutine> AnyRoutine for Asynchronous<R> {
         save::<R::State>(state)
     }
     fn perform(self: Arc<Self>, state: LiveState, delivery: Delivery, occasion: Occasion) -> Performance {
-        let (message, mut turn) = match open_turn::<R::State, R::Message>(state, Mail::Delivery(delivery), occasion) {
+        let (message, mut turn) = match open_turn::<R::State, R::Message>(state, delivery, occasion) {
             Ok(opened) => opened,
-            Err((state, error)) => {
-                let (state, performed) = undecodable(state, &error);
-                return Performance::Ended(state, performed);
-            }
+            Err((state, error)) => return undecodable(state, &error),
         };
         Performance::Running(Box::pin(async move {
             let ended = self.0.perform(&mut turn, message).await;
@@ -393,28 +392,31 @@ impl<R: AsyncRoutine> AnyRoutine for Asynchronous<R> {
             (state as LiveState, performed)
         }))
     }
-    fn perform_parcel(&self, state: LiveState, _: Parcel, _: Occasion) -> PerformedState {
-        let reason = "an asynchronous routine takes durable drafts only";
-        (state, Performed::failed(RoutineFailure::new(FailureKind::Refused, reason)))
+    fn perform_parcel(&self, _: &mut LiveState, _: Parcel, _: Occasion) -> VolatileEnd {
+        VolatileEnd::Lost
     }
 }
 
 type OpenedTurn<S, M> = Result<(M, Turn<S>), (LiveState, PayloadError)>;
 
-#[inline(always)]
-fn open_turn<S: Durable, M: Durable>(state: LiveState, mail: Mail, occasion: Occasion) -> OpenedTurn<S, M> {
-    let state = match state.downcast::<S>() {
-        Ok(state) => state,
-        Err(_) => unreachable!("a state is only handed to the routine that loaded it"),
-    };
-    match mail.decode::<M>() {
-        Ok(message) => Ok((message, Turn::of(state, mail, occasion))),
+fn open_turn<S: Durable, M: Durable>(state: LiveState, delivery: Delivery, occasion: Occasion) -> OpenedTurn<S, M> {
+    match delivery.envelope.draft.payload.decode::<M>() {
+        Ok(message) => Ok((message, Turn::new(own(state), delivery, occasion))),
         Err(error) => Err((state, error)),
     }
 }
 
-fn undecodable(state: LiveState, error: &PayloadError) -> PerformedState {
-    (state, Performed::failed(RoutineFailure::new(FailureKind::Undecodable, error.to_string())))
+#[inline(always)]
+fn own<S: 'static>(state: LiveState) -> Box<S> {
+    match state.downcast::<S>() {
+        Ok(state) => state,
+        Err(_) => unreachable!("a state is only handed to the routine that loaded it"),
+    }
+}
+
+fn undecodable(state: LiveState, error: &PayloadError) -> Performance {
+    let failure = RoutineFailure::new(FailureKind::Undecodable, error.to_string());
+    Performance::Ended(state, Performed::failed(failure))
 }
 
 fn load<S: Durable + Default>(stored: Option<&Payload>) -> Result<LiveState, PayloadError> {

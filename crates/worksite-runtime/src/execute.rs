@@ -17,7 +17,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Instrument, Level};
 use worksite_model::{
     AnyRoutine, Delivery, Draft, Ended, FailureKind, LiveState, Occasion, Outcome, Overflow, Parcel, Payload,
-    Performance, Performed, PerformedState, PersonId, Rejection, RoutineFailure, Timestamp, accept,
+    Performance, Performed, PersonId, Rejection, RoutineFailure, Timestamp, VolatileEnd, accept,
 };
 
 /// What became of an activation's deliveries.
@@ -84,32 +84,38 @@ impl Desk<'_> {
         let occasion = self.occasion(now);
         let routine = self.routine.clone();
         let _span = span_of(self.person, routine.name(), delivery).entered();
-        self.fence(|| match routine.perform(state, delivery.clone(), occasion) {
+        let turn = || match routine.perform(state, delivery.clone(), occasion) {
             Performance::Ended(state, performed) => (state, performed),
             Performance::Running(_) => unreachable!("a synchronous routine ends at once"),
-        })
-    }
-
-    /// Performs a volatile draft inside the fence.
-    pub(crate) fn perform_parcel(&self, state: LiveState, parcel: Parcel) -> (Option<LiveState>, Performed) {
-        let now = self.house.clock.now();
-        if let Some(expired) = expired(parcel.expires_at(), now) {
-            return (Some(state), expired);
-        }
-        let perform = |parcel| self.fence(|| self.routine.perform_parcel(state, parcel, self.occasion(now)));
-        // A span that nobody listens to would cost as much as a small turn.
-        if LevelFilter::current() < Level::DEBUG {
-            return perform(parcel);
-        }
-        let (person, routine, trace) = (self.person.0, self.routine.name(), parcel.trace());
-        tracing::debug_span!("perform", person, routine, trace).in_scope(|| perform(parcel))
-    }
-
-    #[inline(always)]
-    fn fence(&self, turn: impl FnOnce() -> PerformedState) -> (Option<LiveState>, Performed) {
+        };
         match catch_unwind(AssertUnwindSafe(turn)) {
             Ok((state, performed)) => (Some(state), self.inspect(performed)),
             Err(panic) => (None, Performed::failed(panicked(panic.as_ref()))),
+        }
+    }
+
+    /// Performs a volatile draft inside the fence.
+    #[inline(always)]
+    pub(crate) fn perform_parcel(&self, state: &mut LiveState, parcel: Parcel) -> VolatileEnd {
+        let now = self.house.clock.now();
+        if parcel.expires_at().is_some_and(|expiry| expiry <= now) {
+            return VolatileEnd::Lost;
+        }
+        // A span that nobody listens to would cost as much as a small turn.
+        let ended = if LevelFilter::current() < Level::DEBUG {
+            catch_unwind(AssertUnwindSafe(|| self.routine.perform_parcel(state, parcel, self.occasion(now))))
+        } else {
+            let (person, routine, trace) = (self.person.0, self.routine.name(), parcel.trace());
+            let _span = tracing::debug_span!("perform", person, routine, trace).entered();
+            catch_unwind(AssertUnwindSafe(|| self.routine.perform_parcel(state, parcel, self.occasion(now))))
+        };
+        match ended {
+            Ok(VolatileEnd::Done(Some(mut effects))) => match self.reserve(&mut effects.drafts) {
+                Ok(()) => VolatileEnd::Done(Some(effects)),
+                Err(_refused) => VolatileEnd::Lost,
+            },
+            Ok(ended) => ended,
+            Err(_panic) => VolatileEnd::Lost,
         }
     }
 
@@ -149,12 +155,10 @@ impl Desk<'_> {
 
     /// Looks at what a delivery that is done wants: whether what it sent can be sent. Reserves places
     /// in the recipients' inboxes; they are released when the change fails.
-    #[inline(always)]
-    pub(crate) fn inspect(&self, performed: Performed) -> Performed {
-        if performed.effects.is_some() && performed.is_done() { self.inspect_effects(performed) } else { performed }
-    }
-
-    fn inspect_effects(&self, mut performed: Performed) -> Performed {
+    pub(crate) fn inspect(&self, mut performed: Performed) -> Performed {
+        if !performed.is_done() {
+            return performed;
+        }
         let Some(effects) = &mut performed.effects else { return performed };
         match self.reserve(&mut effects.drafts) {
             Ok(()) => performed,

@@ -31,9 +31,17 @@ impl Memories {
     }
 
     /// Takes a routine's state out; none when it has none yet. Until one is kept again it counts as spoilt.
-    #[inline(always)]
     pub(crate) fn take(&mut self, place: usize) -> Option<Memory> {
         self.at(place).map(|memory| std::mem::replace(memory, Memory::Spoilt))
+    }
+
+    /// A routine's state where it stands, decoded, and whether it holds volatile changes that no commit has written.
+    #[inline(always)]
+    pub(crate) fn live(&mut self, place: usize) -> Option<(&mut LiveState, &mut bool)> {
+        match self.at(place) {
+            Some(Memory::Live { state, dirty }) => Some((state, dirty)),
+            _ => None,
+        }
     }
 
     #[inline(always)]
@@ -46,7 +54,6 @@ impl Memories {
     }
 
     /// Keeps a routine's state.
-    #[inline(always)]
     pub(crate) fn remember(&mut self, place: usize, state: LiveState, dirty: bool) {
         self.put(place, Memory::Live { state, dirty });
     }
@@ -74,15 +81,11 @@ impl Memories {
         washed.collect()
     }
 
-    #[inline(always)]
     fn put(&mut self, place: usize, memory: Memory) {
-        match self.at(place) {
-            Some(known) => *known = memory,
-            None => self.add(place, memory),
+        if let Some(known) = self.at(place) {
+            *known = memory;
+            return;
         }
-    }
-
-    fn add(&mut self, place: usize, memory: Memory) {
         *self = match std::mem::take(self) {
             Self::None => Self::One(place, memory),
             Self::One(known, first) => Self::Many(vec![(known, first), (place, memory)]),

@@ -42,51 +42,52 @@ use worksite_model::{
 /// How long a worker waits before it proposes again after the store had no room or no time.
 const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// A person at work.
+/// A person at work. In this order in memory: what every turn looks at lies together, since most workers are cold.
+#[repr(C)]
 pub(crate) struct Worker {
-    /// What all workers share.
-    house: Arc<House>,
-    /// Who is told when this worker goes. Weak: it is above.
-    supervisor: WeakAddr<Supervisor>,
-    /// Whose worker this is.
-    person: PersonId,
-    /// Which of the person's workers this is, so that answers to a predecessor are not taken for its own.
-    generation: u32,
-    /// What waits.
-    inbox: Inbox,
+    /// What it is doing.
+    doing: Doing,
     /// Routine states: stored ones are decoded at their first turn.
     states: Memories,
+    /// What all workers share.
+    house: Arc<House>,
+    /// The flow it runs, if it runs one.
+    flow: Option<Box<FlowDesk>>,
     /// Volatile drafts that came while it was busy.
     #[expect(clippy::box_collection, reason = "a pointer while there are none, which is nearly always")]
     volatile: Option<Box<VecDeque<DeliverVolatile>>>,
-    /// Changes of states that the application has asked for; and those that are being written.
-    updates: Option<Box<Updates>>,
-    /// The flow it runs, if it runs one.
-    flow: Option<Box<FlowDesk>>,
-    /// What it is doing.
-    doing: Doing,
-    /// How many of the next deliveries are to be performed one at a time.
-    singly: u32,
-    /// The alarm for the next scheduled delivery.
-    alarm: Option<Box<(Timestamp, SpawnHandle)>>,
-    /// Whether the application takes the mail by hand.
-    manual: bool,
+    /// Whose worker this is.
+    person: PersonId,
     /// Whether only control mail is taken.
     paused: bool,
-    /// How the inbox takes mail.
-    policy: Arc<InboxPolicy>,
-    /// How it stands, for whoever holds a handle.
-    tenure: Arc<Tenure>,
+    /// Whether it goes once it is not busy.
+    finishing: bool,
+    /// Whether the application takes the mail by hand.
+    manual: bool,
     /// Whether its last delivery failed.
     failed: bool,
     /// Whether expired or surplus mail is being written off.
     tidying: bool,
-    /// How much of its mail it has said that nobody takes now.
-    slept: Option<usize>,
-    /// Whether it goes once it is not busy.
-    finishing: bool,
     /// How it goes, when it goes on purpose.
     leaving: Option<Departed>,
+    /// What waits.
+    inbox: Inbox,
+    /// Who is told when this worker goes. Weak: it is above.
+    supervisor: WeakAddr<Supervisor>,
+    /// Which of the person's workers this is, so that answers to a predecessor are not taken for its own.
+    generation: u32,
+    /// How many of the next deliveries are to be performed one at a time.
+    singly: u32,
+    /// Changes of states that the application has asked for; and those that are being written.
+    updates: Option<Box<Updates>>,
+    /// The alarm for the next scheduled delivery.
+    alarm: Option<Box<(Timestamp, SpawnHandle)>>,
+    /// How the inbox takes mail.
+    policy: Arc<InboxPolicy>,
+    /// How it stands, for whoever holds a handle.
+    tenure: Arc<Tenure>,
+    /// How much of its mail it has said that nobody takes now.
+    slept: Option<usize>,
 }
 
 /// What a worker is doing. Only an idle one takes mail.

@@ -143,7 +143,6 @@ impl Worker {
     }
 
     /// Hands the routine's state to `then`: from memory, or read from the store first.
-    #[inline(always)]
     pub(super) fn with_state(
         &mut self,
         place: usize,
@@ -151,19 +150,6 @@ impl Worker {
         then: impl FnOnce(&mut Self, LiveState, &mut Context<Self>) + 'static,
     ) {
         match self.states.take(place) {
-            Some(Memory::Live { state, .. }) => then(self, state, ctx),
-            memory => self.read_state(place, memory, ctx, then),
-        }
-    }
-
-    fn read_state(
-        &mut self,
-        place: usize,
-        memory: Option<Memory>,
-        ctx: &mut Context<Self>,
-        then: impl FnOnce(&mut Self, LiveState, &mut Context<Self>) + 'static,
-    ) {
-        match memory {
             Some(Memory::Live { state, .. }) => then(self, state, ctx),
             Some(Memory::Stored(stored)) => self.load(place, Some(&stored), ctx, then),
             // All stored states were recovered: this routine has none yet.

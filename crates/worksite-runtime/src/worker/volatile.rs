@@ -3,8 +3,9 @@
 use super::{Doing, Worker};
 use crate::execute::{self};
 use crate::flows::VolatileJobs;
+use crate::memory::Memory;
 use actix::prelude::*;
-use worksite_model::{Change, Draft, Effects, LiveState, Parcel};
+use worksite_model::{Change, Draft, Effects, Parcel, VolatileEnd};
 
 /// Performs a draft that was never written. It is lost with its worker's memory.
 #[derive(Message)]
@@ -53,31 +54,41 @@ impl Worker {
             // What its worker is has changed since it was sent.
             DeliverVolatile::Parcel { .. } | DeliverVolatile::Post(_) => return self.house.directory.lose_volatile(1),
         };
-        let place = routine as usize;
-        self.doing = Doing::Busy { routine: Some(place) };
-        self.with_state(place, ctx, move |worker, state, ctx| worker.perform_parcel(place, state, parcel, ctx));
+        self.perform_parcel(routine as usize, parcel, ctx);
     }
 
+    /// Performs it on the state where it stands; reads the state first if it is not there.
     #[inline(always)]
-    fn perform_parcel(&mut self, place: usize, state: LiveState, parcel: Parcel, ctx: &mut Context<Self>) {
+    fn perform_parcel(&mut self, place: usize, parcel: Parcel, ctx: &mut Context<Self>) {
         let house = &self.house;
         let Some(routine) = house.registry.get(place) else { return house.directory.lose_volatile(1) };
-        let desk = execute::Desk { house, person: self.person, routine };
-        let (state, performed) = desk.perform_parcel(state, parcel);
-        let Some(state) = state.filter(|_| performed.is_done()) else {
-            house.directory.lose_volatile(1);
-            self.states.spoil(place);
-            return self.resume(ctx);
-        };
-        let Effects { drafts, announcements, reply: _, writes } = match performed.effects {
-            Some(effects) if effects.want_commit() => *effects,
-            _ => {
-                self.states.remember(place, state, true);
-                self.doing = Doing::Idle;
-                return;
+        let Some((state, dirty)) = self.states.live(place) else { return self.read_and_perform(place, parcel, ctx) };
+        let ended = execute::Desk { house, person: self.person, routine }.perform_parcel(state, parcel);
+        match ended {
+            VolatileEnd::Done(Some(effects)) if effects.want_commit() => self.propose_effects(place, *effects, ctx),
+            VolatileEnd::Done(_) => *dirty = true,
+            VolatileEnd::Lost => {
+                house.directory.lose_volatile(1);
+                self.states.spoil(place);
             }
-        };
+        }
+    }
+
+    fn read_and_perform(&mut self, place: usize, parcel: Parcel, ctx: &mut Context<Self>) {
+        self.doing = Doing::Busy { routine: Some(place) };
+        self.with_state(place, ctx, move |worker, state, ctx| {
+            worker.states.remember(place, state, false);
+            worker.doing = Doing::Idle;
+            worker.perform_parcel(place, parcel, ctx);
+        });
+    }
+
+    /// Proposes what a turn wants beside its state, and the state with it.
+    fn propose_effects(&mut self, place: usize, effects: Effects, ctx: &mut Context<Self>) {
+        self.doing = Doing::Busy { routine: Some(place) };
+        let Effects { drafts, announcements, reply: _, writes } = effects;
         let effects = Change { author: Some(self.person), drafts, announcements, writes, ..Change::default() };
+        let Some(Memory::Live { state, .. }) = self.states.take(place) else { return };
         match self.encode(place, &state) {
             Ok(write) => {
                 self.states.remember(place, state, false);
