@@ -151,13 +151,14 @@ impl RosterChange {
         match self {
             Self::Sync { target, .. } => current.difference(target),
             Self::Join(people) | Self::Create(people) => {
-                let mut difference = RosterDifference::default();
+                let mut difference = RosterDifference { target: current.clone(), ..RosterDifference::default() };
                 for person in Roster::new(people.iter().cloned()).people() {
                     match current.get(person.id) {
                         None => difference.joined.push(person.clone()),
                         Some(known) if known != person => difference.changed.push(person.clone()),
-                        Some(_) => {}
+                        Some(_) => continue,
                     }
+                    difference.target.insert(person.clone());
                 }
                 difference
             }
@@ -165,7 +166,9 @@ impl RosterChange {
                 let mut left: Vec<_> = people.iter().copied().filter(|person| current.contains(*person)).collect();
                 left.sort_unstable();
                 left.dedup();
-                RosterDifference { left, ..RosterDifference::default() }
+                let mut target = current.clone();
+                left.iter().for_each(|person| target.remove(*person));
+                RosterDifference { left, target, ..RosterDifference::default() }
             }
         }
     }

@@ -9,7 +9,10 @@ mod time;
 pub use time::Timestamp;
 
 mod person;
-pub use person::{Departure, Name, Person, PersonId, Roster, RosterDifference};
+pub use person::{Departure, Name, Person, PersonId};
+
+mod roster;
+pub use roster::{Roster, RosterDifference};
 
 mod payload;
 pub use payload::{DECODED_BYTES_MAX, Durable, Encoding, Payload, PayloadError};

@@ -8,6 +8,7 @@
 mod people;
 mod places;
 mod rest;
+mod rows;
 mod seats;
 
 use crate::status::Tenure;
@@ -15,12 +16,13 @@ use crate::worker::Worker;
 use actix::Addr;
 pub(crate) use people::Setting;
 pub(crate) use places::NoPlace;
+use rows::Desks;
 pub(crate) use seats::Seat;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use worksite_model::flow::{Flow, Post};
-use worksite_model::{Draft, Durable, IdMap, InboxPolicy, Limits, Overflow, PersonId, Registry, Rejection, Roster};
+use worksite_model::{Draft, Durable, InboxPolicy, Limits, Overflow, PersonId, Registry, Rejection, Roster};
 
 /// The place of the routine that takes posts, which is a flow and stands in no registry.
 const FLOW_PLACE: usize = u32::MAX as usize;
@@ -28,7 +30,8 @@ const FLOW_PLACE: usize = u32::MAX as usize;
 /// How many policies are known by heart.
 const POLICIES_KNOWN_MAX: usize = 64;
 
-/// A worker's seat: present for everybody who is active, or has mail waiting for a return.
+/// A worker's seat: present for everybody who is active, or has mail waiting for a return. Everybody on the roster costs one,
+/// whether awake or not, so it counts in 32 bits: what is counted takes more than a byte each, here and in the store.
 struct Desk {
     /// Whether the person is on the roster.
     active: bool,
@@ -38,33 +41,37 @@ struct Desk {
     paused: bool,
     /// Whether the person is leaving, and takes nothing more.
     leaving: bool,
-    /// Which worker sits here: told apart from its predecessors, whose last words may still be on their way.
-    generation: u32,
-    /// Where the worker is, while it is awake.
-    address: Option<Addr<Worker>>,
-    /// How the inbox takes mail.
-    policy: Arc<InboxPolicy>,
-    /// The flow its worker runs, if it runs one.
-    flow: Option<Flow>,
-    /// Envelopes accepted, or about to be, that have not left the inbox.
-    waiting: AtomicUsize,
-    /// Bytes of their bodies.
-    bytes: AtomicUsize,
-    /// How many of them nobody takes now, as the worker has said last.
-    sleeping: AtomicUsize,
+    /// Whether its worker runs a flow.
+    runs_flow: bool,
     /// Whether its worker has nothing to drop although the inbox holds more than it should.
     stuck: AtomicBool,
     /// Whether its worker may remember what volatile drafts have changed.
     volatile: AtomicBool,
-    /// Changes whose senders wait for room.
-    parked: AtomicUsize,
-    /// Drafts that are being written and come to the worker afterwards. Nothing may overtake them.
-    corridor: AtomicUsize,
+    /// Which worker sits here: told apart from its predecessors, whose last words may still be on their way.
+    generation: u32,
     /// When it last had something to do, in sweeps.
-    used: AtomicU64,
+    used: AtomicU32,
+    /// Where the worker is, while it is awake.
+    address: Option<Addr<Worker>>,
+    /// How the inbox takes mail.
+    policy: Arc<InboxPolicy>,
+    /// Envelopes accepted, or about to be, that have not left the inbox.
+    waiting: AtomicU32,
+    /// How many of them nobody takes now, as the worker has said last.
+    sleeping: AtomicU32,
+    /// Bytes of their bodies.
+    bytes: AtomicUsize,
+    /// Changes whose senders wait for room.
+    parked: AtomicU32,
+    /// Drafts that are being written and come to the worker afterwards. Nothing may overtake them.
+    corridor: AtomicU32,
     /// How the worker stands; made when somebody first looks, or it has something to say.
     tenure: OnceLock<Arc<Tenure>>,
 }
+
+// A million people have a million desks.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Desk>() <= 88);
 
 impl Desk {
     fn new(policy: Arc<InboxPolicy>) -> Self {
@@ -73,20 +80,25 @@ impl Desk {
             manual: false,
             paused: false,
             leaving: false,
-            generation: 0,
-            address: None,
-            policy,
-            flow: None,
-            waiting: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            sleeping: AtomicUsize::new(0),
+            runs_flow: false,
             stuck: AtomicBool::new(false),
             volatile: AtomicBool::new(false),
-            parked: AtomicUsize::new(0),
-            corridor: AtomicUsize::new(0),
-            used: AtomicU64::new(0),
+            generation: 0,
+            used: AtomicU32::new(0),
+            address: None,
+            policy,
+            waiting: AtomicU32::new(0),
+            sleeping: AtomicU32::new(0),
+            bytes: AtomicUsize::new(0),
+            parked: AtomicU32::new(0),
+            corridor: AtomicU32::new(0),
             tenure: OnceLock::new(),
         }
+    }
+
+    /// Envelopes accepted, or about to be, that have not left the inbox.
+    fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire) as usize
     }
 
     fn tenure(&self) -> &Arc<Tenure> {
@@ -95,7 +107,7 @@ impl Desk {
 
     /// Whether it has more than it should hold, so that something old has to go.
     fn is_over(&self) -> bool {
-        let (waiting, bytes) = (self.waiting.load(Ordering::Acquire), self.bytes.load(Ordering::Acquire));
+        let (waiting, bytes) = (self.waiting(), self.bytes.load(Ordering::Acquire));
         self.policy.overflow == Overflow::DropOldest
             && (waiting > self.policy.envelopes_max || (waiting > 1 && bytes > self.policy.bytes_max))
     }
@@ -106,10 +118,10 @@ pub(crate) struct Directory {
     setting: Setting,
     /// The policies in use; most people share one.
     policies: RwLock<Vec<Arc<InboxPolicy>>>,
-    desks: RwLock<IdMap<PersonId, Desk>>,
+    desks: RwLock<Desks>,
     roster: RwLock<Roster>,
-    /// Whose workers run flows.
-    flow_people: RwLock<BTreeSet<PersonId>>,
+    /// Whose workers run flows, and which.
+    flow_people: RwLock<BTreeMap<PersonId, Flow>>,
     /// Envelopes waiting for active people whose workers have routines: none left means the house is quiet.
     due: AtomicUsize,
     /// How many of those nobody takes now: scheduled, or their worker rests or is held.
@@ -135,7 +147,7 @@ pub(crate) struct Directory {
     /// Volatile drafts that were lost: nobody home, too many waiting, or their routine failed.
     volatile_lost: AtomicU64,
     /// Counts sweeps for idle workers.
-    sweeps: AtomicU64,
+    sweeps: AtomicU32,
 }
 
 impl Directory {
@@ -159,7 +171,7 @@ impl Directory {
             in_flight: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             volatile_lost: AtomicU64::new(0),
-            sweeps: AtomicU64::new(0),
+            sweeps: AtomicU32::new(0),
         }
     }
 
@@ -213,11 +225,11 @@ impl Directory {
     }
 
     // A panic elsewhere leaves the maps whole: every write to them is a single operation.
-    fn read(&self) -> RwLockReadGuard<'_, IdMap<PersonId, Desk>> {
+    fn read(&self) -> RwLockReadGuard<'_, Desks> {
         self.desks.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, IdMap<PersonId, Desk>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Desks> {
         self.desks.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -226,7 +238,7 @@ impl Directory {
 /// active and somebody takes it.
 #[inline(always)]
 fn addressable<'a>(
-    desks: &'a IdMap<PersonId, Desk>,
+    desks: &'a Desks,
     draft: &Draft,
     registry: &Registry,
 ) -> Result<(&'a Desk, Option<usize>), Rejection> {
@@ -235,10 +247,10 @@ fn addressable<'a>(
     if desk.manual {
         return Ok((desk, None));
     }
-    if desk.flow.is_some() && draft.payload.type_name == Post::TYPE {
+    if desk.runs_flow && draft.payload.type_name == Post::TYPE {
         return Ok((desk, Some(FLOW_PLACE)));
     }
-    let found = registry.find(draft).filter(|_| desk.flow.is_none());
+    let found = registry.find(draft).filter(|_| !desk.runs_flow);
     let place = found.ok_or_else(|| Rejection::NoRoutine {
         type_name: draft.payload.type_name.to_string(),
         routine: draft.routine.as_ref().map(ToString::to_string),

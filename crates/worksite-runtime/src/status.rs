@@ -4,7 +4,7 @@
 //! tenure says so for ever, also when the person has returned and has a new worker.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use worksite_model::PersonId;
 
 /// How a worker stands.
@@ -31,6 +31,13 @@ pub enum Status {
 pub(crate) struct Tenure {
     status: AtomicU8,
     paused: AtomicBool,
+    /// What went wrong in it. Most tenures are without, and every worker awake has one.
+    troubles: OnceLock<Box<Troubles>>,
+}
+
+/// What went wrong in a tenure.
+#[derive(Debug, Default)]
+struct Troubles {
     refused: AtomicU64,
     dropped: AtomicU64,
     last_error: Mutex<Option<String>>,
@@ -41,13 +48,7 @@ const STATUSES: [Status; 6] =
 
 impl Tenure {
     pub(crate) fn new(paused: bool) -> Self {
-        Self {
-            status: AtomicU8::new(Status::Idle as u8),
-            paused: AtomicBool::new(paused),
-            refused: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            last_error: Mutex::new(None),
-        }
+        Self { status: AtomicU8::new(Status::Idle as u8), paused: AtomicBool::new(paused), troubles: OnceLock::new() }
     }
 
     /// Sets the status, unless it is final.
@@ -60,24 +61,32 @@ impl Tenure {
         self.paused.store(paused, Ordering::Release);
     }
 
+    fn troubles(&self) -> &Troubles {
+        self.troubles.get_or_init(Box::default)
+    }
+
     pub(crate) fn fail(&self, reason: String) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        *self.troubles().last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
     }
 
     pub(crate) fn refuse(&self, drafts: u64) {
-        self.refused.fetch_add(drafts, Ordering::Relaxed);
+        self.troubles().refused.fetch_add(drafts, Ordering::Relaxed);
     }
 
     pub(crate) fn drop_mail(&self, envelopes: u64) {
-        self.dropped.fetch_add(envelopes, Ordering::Relaxed);
+        self.troubles().dropped.fetch_add(envelopes, Ordering::Relaxed);
     }
 
     pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.troubles.get().map_or(0, |troubles| troubles.refused.load(Ordering::Relaxed))
     }
 
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.troubles.get().map_or(0, |troubles| troubles.dropped.load(Ordering::Relaxed))
+    }
+
+    fn last_error(&self) -> Option<String> {
+        self.troubles.get()?.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn status(&self) -> Status {
@@ -113,7 +122,7 @@ impl WorkerHandle {
 
     /// What went wrong last, in this life of the house; a later success does not erase it.
     pub fn last_error(&self) -> Option<String> {
-        self.tenure.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tenure.last_error()
     }
 }
 

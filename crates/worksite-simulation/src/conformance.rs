@@ -345,11 +345,11 @@ fn keys_are_forgotten_after_their_time(open: Open<'_>) {
 
 fn the_roster_is_kept_and_its_difference_told(open: Open<'_>) {
     let mut store = opened(open);
-    let mut target = people(&[2, 3, 4]);
-    target.apply(&Roster::default().difference(&Roster::new([Person::new(2, "renamed")])));
+    let target = Roster::new(people(&[2, 3, 4]).people().cloned().chain([Person::new(2, "renamed")]));
     let grant = granted(store.as_mut(), Change::sync(target.clone(), Departure::Keep));
     let difference = grant.roster.expect("the change named a roster");
     assert_eq!((difference.joined.len(), difference.changed.len(), difference.left), (1, 1, vec![PersonId(1)]));
+    assert_eq!((&difference.target, store.roster()), (&target, Ok(target.clone())));
     drop(store);
     let mut store = open();
     assert_eq!(store.roster(), Ok(target.clone()));

@@ -450,7 +450,7 @@ impl Contents {
             for person in roster.purged(&difference) {
                 self.purge(person, &mut grant, at);
             }
-            self.roster.apply(&difference);
+            self.roster = difference.target.clone();
             grant.roster = Some(difference);
         }
         for (person, rests) in &change.paused {

@@ -468,7 +468,7 @@ impl<'a> Writer<'a> {
         for person in roster.purged(&difference) {
             self.purge(person, grant)?;
         }
-        self.mirrors.roster.apply(&difference);
+        self.mirrors.roster = difference.target.clone();
         grant.roster = Some(difference);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::{Desk, Directory, POLICIES_KNOWN_MAX};
 use crate::status::{InboxReport, Status, WorkerHandle};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use worksite_model::flow::Flow;
 use worksite_model::{InboxPolicy, Limits, Person, PersonId, Roster, RosterDifference};
@@ -45,14 +45,14 @@ impl Directory {
             // Who takes the mail, and how, is settled on joining: a new name changes nothing under a worker awake.
             return;
         }
-        let desk = desks.entry(person.id).or_insert_with(|| Desk::new(policy.clone()));
+        let desk = desks.get_or_make(person.id, || Desk::new(policy.clone()));
         (desk.active, desk.manual, desk.policy) = (true, manual, policy);
-        desk.flow = flow.flatten();
-        if desk.flow.is_some() {
-            self.flow_people.write().unwrap_or_else(PoisonError::into_inner).insert(person.id);
+        if let Some(flow) = flow.flatten() {
+            desk.runs_flow = true;
+            self.flow_people.write().unwrap_or_else(PoisonError::into_inner).insert(person.id, flow);
         }
         if !manual {
-            self.due.fetch_add(desk.waiting.load(Ordering::Acquire), Ordering::AcqRel);
+            self.due.fetch_add(desk.waiting(), Ordering::AcqRel);
         }
     }
 
@@ -74,25 +74,24 @@ impl Directory {
         let mut desks = self.write();
         let Some(desk) = desks.get_mut(&person) else { return };
         if desk.active && !desk.manual {
-            self.due.fetch_sub(desk.waiting.load(Ordering::Acquire), Ordering::AcqRel);
+            self.due.fetch_sub(desk.waiting(), Ordering::AcqRel);
         }
         (desk.active, desk.leaving, desk.paused) = (false, false, false);
-        if desk.flow.take().is_some() {
+        if std::mem::take(&mut desk.runs_flow) {
             self.flow_people.write().unwrap_or_else(PoisonError::into_inner).remove(&person);
         }
         self.stand_up(desk);
         if let Some(tenure) = desk.tenure.take() {
             tenure.set(Status::Terminated);
         }
-        if desk.waiting.load(Ordering::Acquire) == 0 && desk.parked.load(Ordering::Acquire) == 0 {
+        if desk.waiting() == 0 && desk.parked.load(Ordering::Acquire) == 0 {
             desks.remove(&person);
         }
     }
 
     /// Makes a committed roster difference true here. Those who leave cannot be told anything afterwards.
     pub(crate) fn apply(&self, difference: &RosterDifference) {
-        self.roster.write().unwrap_or_else(PoisonError::into_inner).apply(difference);
-        self.write().reserve(difference.joined.len());
+        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = difference.target.clone();
         for person in &difference.joined {
             self.join(person);
         }
@@ -106,9 +105,10 @@ impl Directory {
         // Who is away accepts nothing; on the return, the application says how.
         let away = Arc::new(InboxPolicy::of(&Limits::default()));
         for entry in waiting {
-            let mut desk = Desk::new(away.clone());
-            (desk.waiting, desk.bytes) = (AtomicUsize::new(entry.envelopes), AtomicUsize::new(entry.bytes));
-            self.write().insert(entry.person, desk);
+            let mut desks = self.write();
+            let desk = desks.get_or_make(entry.person, || Desk::new(away.clone()));
+            desk.waiting = AtomicU32::new(u32::try_from(entry.envelopes).unwrap_or(u32::MAX));
+            desk.bytes = AtomicUsize::new(entry.bytes);
             self.site_waiting.fetch_add(entry.envelopes, Ordering::AcqRel);
             self.site_bytes.fetch_add(entry.bytes, Ordering::AcqRel);
         }
@@ -159,9 +159,9 @@ impl Directory {
         let desk = desks.get(&person).filter(|desk| desk.active)?;
         let tenure = desk.tenure.get();
         Some(InboxReport {
-            waiting: desk.waiting.load(Ordering::Acquire),
+            waiting: desk.waiting(),
             bytes: desk.bytes.load(Ordering::Acquire),
-            parked: desk.parked.load(Ordering::Acquire),
+            parked: desk.parked.load(Ordering::Acquire) as usize,
             refused: tenure.map_or(0, |tenure| tenure.refused()),
             dropped: tenure.map_or(0, |tenure| tenure.dropped()),
         })

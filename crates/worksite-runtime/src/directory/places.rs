@@ -73,7 +73,7 @@ impl Directory {
         has_waited: bool,
     ) -> Result<(), &'static str> {
         let bytes = draft.payload.len();
-        let waiting = desk.waiting.fetch_add(1, Ordering::AcqRel);
+        let waiting = desk.waiting.fetch_add(1, Ordering::AcqRel) as usize;
         let inbox_bytes = desk.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         let site = self.site_waiting.fetch_add(1, Ordering::AcqRel);
         let site_bytes = self.site_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
@@ -128,10 +128,9 @@ impl Directory {
 
     /// Frees a place that was not counted as due.
     pub(super) fn free(&self, desk: &Desk, person: PersonId, bytes: usize) {
-        let less = |by: usize| move |count: usize| count.checked_sub(by);
-        let one_less = desk.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, less(1));
+        let one_less = desk.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| count.checked_sub(1));
         law!(one_less.is_ok(), "conservation", "person {person} gave back a place in the inbox that was not taken");
-        let fewer = desk.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less(bytes));
+        let fewer = desk.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| held.checked_sub(bytes));
         law!(fewer.is_ok(), "conservation", "person {person} gave back bytes of the inbox that were not taken");
         self.site_waiting.fetch_sub(1, Ordering::AcqRel);
         self.site_bytes.fetch_sub(bytes, Ordering::AcqRel);
@@ -153,7 +152,7 @@ impl Directory {
     pub(crate) fn unpark(&self, person: PersonId) {
         self.parked.fetch_sub(1, Ordering::AcqRel);
         if let Some(desk) = self.read().get(&person) {
-            let less = |parked: usize| parked.checked_sub(1);
+            let less = |parked: u32| parked.checked_sub(1);
             let _kept = desk.parked.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
         }
     }

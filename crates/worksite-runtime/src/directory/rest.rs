@@ -16,9 +16,10 @@ impl Directory {
         else {
             return false;
         };
+        let sleeping = u32::try_from(sleeping).unwrap_or(u32::MAX);
         let before = desk.sleeping.swap(sleeping, Ordering::AcqRel);
-        self.sleeping.fetch_add(sleeping, Ordering::AcqRel);
-        self.sleeping.fetch_sub(before, Ordering::AcqRel);
+        self.sleeping.fetch_add(sleeping as usize, Ordering::AcqRel);
+        self.sleeping.fetch_sub(before as usize, Ordering::AcqRel);
         before != sleeping && self.watched.load(Ordering::Acquire)
     }
 
@@ -51,7 +52,7 @@ impl Directory {
     }
 
     pub(super) fn rouse_desk(&self, desk: &Desk) {
-        self.sleeping.fetch_sub(desk.sleeping.swap(0, Ordering::AcqRel), Ordering::AcqRel);
+        self.sleeping.fetch_sub(desk.sleeping.swap(0, Ordering::AcqRel) as usize, Ordering::AcqRel);
     }
 
     /// Notes whether a worker has anything to drop, though its inbox holds more than it should.
@@ -81,7 +82,7 @@ impl Directory {
         let desks = self.read();
         let overfull =
             desks.iter().filter(|(_, desk)| desk.active && desk.is_over() && !desk.stuck.load(Ordering::Acquire));
-        let mut people: Vec<_> = overfull.map(|(person, _)| *person).collect();
+        let mut people: Vec<_> = overfull.map(|(person, _)| person).collect();
         people.sort_unstable();
         people
     }
@@ -89,9 +90,9 @@ impl Directory {
     /// Whether this person's worker has nothing to do now; a manual one never has.
     pub(crate) fn has_rest(&self, person: PersonId) -> bool {
         let desks = self.read();
-        desks.get(&person).is_none_or(|desk| {
-            desk.manual || desk.waiting.load(Ordering::Acquire) <= desk.sleeping.load(Ordering::Acquire)
-        })
+        desks
+            .get(&person)
+            .is_none_or(|desk| desk.manual || desk.waiting() <= desk.sleeping.load(Ordering::Acquire) as usize)
     }
 
     /// Whether the person's inbox holds more than it should, so that its worker has to drop something.
@@ -102,14 +103,15 @@ impl Directory {
     /// Whether the person is active, takes mail by routines, and has some.
     pub(crate) fn has_work(&self, person: PersonId) -> bool {
         let desks = self.read();
-        desks.get(&person).is_some_and(|desk| desk.active && !desk.manual && desk.waiting.load(Ordering::Acquire) > 0)
+        desks.get(&person).is_some_and(|desk| desk.active && !desk.manual && desk.waiting() > 0)
     }
 
     /// Posts that wait for workers with flows.
     pub(crate) fn posts_waiting(&self) -> usize {
-        let running = self.flow_people.read().unwrap_or_else(PoisonError::into_inner);
+        // In the order in which whoever joins takes the two locks.
         let desks = self.read();
-        running.iter().filter_map(|person| desks.get(person)).map(|desk| desk.waiting.load(Ordering::Acquire)).sum()
+        let running = self.flow_people.read().unwrap_or_else(PoisonError::into_inner);
+        running.keys().filter_map(|person| desks.get(person)).map(|desk| desk.waiting()).sum()
     }
 
     /// Whether no active person's routine has anything to do.
@@ -118,13 +120,13 @@ impl Directory {
     }
 
     pub(crate) fn waiting(&self, person: PersonId) -> usize {
-        self.read().get(&person).map_or(0, |desk| desk.waiting.load(Ordering::Acquire))
+        self.read().get(&person).map_or(0, |desk| desk.waiting())
     }
 }
 
 impl Desk {
     /// Whether it holds mail that nobody takes now; a flow may wait for a moment without any.
     fn is_asleep(&self) -> bool {
-        self.flow.is_some() || self.sleeping.load(Ordering::Acquire) > 0
+        self.runs_flow || self.sleeping.load(Ordering::Acquire) > 0
     }
 }

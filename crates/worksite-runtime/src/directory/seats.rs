@@ -1,17 +1,16 @@
 //! Where workers sit while they are awake: seated, told, and cleared.
 
+use super::rows::Desks;
 use super::{Desk, Directory, addressable};
 use crate::flows::VolatileJobs;
 use crate::intake::Course;
 use crate::status::{Status, Tenure};
 use crate::worker::{Deliver, DeliverVolatile, Finish, Passivate, Worker};
 use actix::{Addr, Handler, Message};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use worksite_model::flow::{Flow, Post};
-use worksite_model::{
-    Change, Draft, Durable, Envelope, IdMap, InboxPolicy, Overflow, PersonId, Registry, Rejection, law,
-};
+use worksite_model::{Change, Draft, Durable, Envelope, InboxPolicy, Overflow, PersonId, Registry, Rejection, law};
 
 /// What a worker is told of its desk when it sits down.
 pub(crate) struct Seat {
@@ -25,11 +24,7 @@ pub(crate) struct Seat {
 
 /// The desk a volatile draft is for, and the place of the routine that performs it, if somebody there does.
 #[inline(always)]
-fn volatile_desk<'a>(
-    desks: &'a IdMap<PersonId, Desk>,
-    draft: &Draft,
-    registry: &Registry,
-) -> Result<(&'a Desk, usize), Rejection> {
+fn volatile_desk<'a>(desks: &'a Desks, draft: &Draft, registry: &Registry) -> Result<(&'a Desk, usize), Rejection> {
     let (desk, routine) = addressable(desks, draft, registry)?;
     let Some(place) = routine else {
         return Err(Rejection::Refused("a manual worker takes no volatile drafts".into()));
@@ -54,12 +49,18 @@ impl Directory {
                 paused: desk.paused,
                 policy: desk.policy.clone(),
                 tenure: desk.tenure().clone(),
-                flow: desk.flow.clone(),
+                flow: self.flow(person, desk),
             }));
             self.seated.fetch_add(1, Ordering::AcqRel);
             desk.use_in(self.sweeps.load(Ordering::Relaxed));
         }
         desk.address.clone()
+    }
+
+    /// The flow that its worker runs, if it runs one.
+    fn flow(&self, person: PersonId, desk: &Desk) -> Option<Flow> {
+        let flows = self.flow_people.read().unwrap_or_else(PoisonError::into_inner);
+        flows.get(&person).filter(|_| desk.runs_flow).cloned()
     }
 
     /// Clears the seat of a worker that has gone; false when another sits there already.
@@ -89,7 +90,6 @@ impl Directory {
 
     /// Hands a volatile draft to its recipient's worker; gives it back when the worker sleeps, or with the reason why it
     /// can never be delivered.
-    #[inline(always)]
     pub(crate) fn deliver_volatile(
         &self,
         draft: Draft,
@@ -138,7 +138,7 @@ impl Directory {
                 return None;
             }
             // A flow starts what is not pure when it is durable.
-            if desk.flow.is_none() {
+            if !desk.runs_flow {
                 registry.get(registry.find(draft)?).filter(|routine| routine.is_pure() && is_unconditional(draft))?;
             } else if draft.payload.type_name != Post::TYPE || !is_unconditional(draft) {
                 return None;
@@ -262,17 +262,17 @@ impl Directory {
 }
 
 /// The workers awake at such desks, in order of ids. Chosen before they are sorted: often few of many are meant.
-pub(super) fn awake(desks: &IdMap<PersonId, Desk>, chosen: impl Fn(&Desk) -> bool) -> Vec<(PersonId, &Addr<Worker>)> {
+pub(super) fn awake(desks: &Desks, chosen: impl Fn(&Desk) -> bool) -> Vec<(PersonId, &Addr<Worker>)> {
     let awake = desks.iter().filter_map(|(person, desk)| Some((person, desk, desk.address.as_ref()?)));
     let chosen = awake.filter(|(_, desk, _)| chosen(desk));
-    let mut awake: Vec<_> = chosen.map(|(person, _, worker)| (*person, worker)).collect();
+    let mut awake: Vec<_> = chosen.map(|(person, _, worker)| (person, worker)).collect();
     awake.sort_unstable_by_key(|(person, _)| *person);
     awake
 }
 
 impl Desk {
     /// Notes that it has something to do in this sweep. Nothing is written that is known: several threads look at a desk.
-    fn use_in(&self, sweep: u64) {
+    fn use_in(&self, sweep: u32) {
         if self.used.load(Ordering::Relaxed) != sweep {
             self.used.store(sweep, Ordering::Relaxed);
         }
@@ -290,11 +290,11 @@ impl Desk {
     /// Whether all that its worker has in memory is durable when it is at rest. Under a key a draft may be known already: then its
     /// turn was for nothing, and the worker is read from the store again.
     fn forgets_nothing(&self) -> bool {
-        self.flow.is_none() && !self.volatile.load(Ordering::Acquire)
+        !self.runs_flow && !self.volatile.load(Ordering::Acquire)
     }
 
     fn leave_corridor(&self) {
-        let less = |count: usize| count.checked_sub(1);
+        let less = |count: u32| count.checked_sub(1);
         let left = self.corridor.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
         law!(left.is_ok(), "order", "somebody came out of the corridor who had not gone in");
     }
