@@ -23,6 +23,7 @@ enum Contents {
 
 impl Parcel {
     /// Packs a draft for a routine that takes its type, or that it names.
+    #[inline(always)]
     pub fn new(draft: Draft) -> Self {
         Self(match draft {
             // A draft that names its routine may be of another type than the routine's: it keeps its name.

@@ -90,6 +90,7 @@ impl Directory {
 
     /// Hands a volatile draft to its recipient's worker; gives it back when the worker sleeps, or with the reason why it
     /// can never be delivered.
+    #[inline(always)]
     pub(crate) fn deliver_volatile(
         &self,
         draft: Draft,

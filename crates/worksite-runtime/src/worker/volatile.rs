@@ -19,6 +19,7 @@ pub(crate) enum DeliverVolatile {
 
 impl DeliverVolatile {
     /// A draft for the routine at this place.
+    #[inline(always)]
     pub(crate) fn new(draft: Draft, routine: usize) -> Self {
         Self::Parcel { routine: u32::try_from(routine).unwrap_or(u32::MAX), parcel: Parcel::new(draft) }
     }
