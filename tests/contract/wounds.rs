@@ -829,3 +829,49 @@ async fn rest_ends_although_an_inbox_holds_more_control_mail_than_it_should() {
     }
     soon("rest", site.rest()).await.unwrap();
 }
+
+#[tokio::test]
+async fn whoever_asks_a_worker_whose_state_cannot_be_read_hears_so_before_and_after() {
+    let plot = Plot::new();
+    let site = plot.open().await;
+    site.sync(people()).await.unwrap();
+    site.ask::<String>(note(1, "first")).await.unwrap();
+    site.shutdown().await;
+    let file = rusqlite::Connection::open(plot.path()).unwrap();
+    file.execute("UPDATE states SET body = x'00' WHERE person = 1", []).unwrap();
+    drop(file);
+    let site = plot.open().await;
+    let unanswered = soon("an ask to a held worker", site.ask::<String>(note(1, "second").key("k"))).await.unwrap_err();
+    assert!(matches!(unanswered, AskError::Held(PersonId(1))), "{unanswered:?}");
+    // By now it is known to be held; the message is the same, and another fares no better.
+    for key in ["k", "other"] {
+        let asked = site.ask::<String>(note(1, "second").key(key));
+        let unanswered = soon("another ask to a held worker", asked).await.unwrap_err();
+        assert!(matches!(unanswered, AskError::Held(PersonId(1))), "{unanswered:?}");
+    }
+    assert_eq!(site.message_count(1), 2, "what was accepted waits");
+    // Its successor has an answer again.
+    site.clear_all().await.unwrap();
+    let answer = soon("an ask to its successor", site.ask::<String>(note(1, "third"))).await.unwrap();
+    assert_eq!(answer, "third");
+}
+
+#[tokio::test]
+async fn an_update_that_a_clearing_overtakes_is_not_said_to_have_panicked() {
+    let plot = Plot::new();
+    let site = plot.open().await;
+    site.sync(people()).await.unwrap();
+    // It is at an errand, so that the change waits for its turn.
+    site.send(task(1, 60_000)).await.unwrap();
+    nap(50).await;
+    let changed = tokio::spawn({
+        let site = site.clone();
+        async move { site.update_state(1, "diary", |notes: &mut Notes| notes.0.clear()).await }
+    });
+    nap(50).await;
+    site.clear_all().await.unwrap();
+    let changed = soon("an update", changed).await.unwrap();
+    assert!(matches!(changed, Err(DeskError::Removed)), "{changed:?}");
+    let panicked = site.update_state(1, "diary", |_: &mut Notes| panic!("as told")).await;
+    assert!(matches!(panicked, Err(DeskError::Panicked)), "{panicked:?}");
+}

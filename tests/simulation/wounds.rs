@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use worksite_model::{
-    AsyncRoutine, Draft, Ended, Outcome, Person, PersonId, Priority, RetryPolicy, Routine, Timestamp, Turn,
+    Advice, AsyncRoutine, Draft, Ended, Outcome, Person, PersonId, Priority, RetryPolicy, Routine, Timestamp, Turn,
 };
-use worksite_runtime::{Builder, Clock, ManualClock, Runtime, SendError};
+use worksite_runtime::{AskError, Builder, Clock, ManualClock, Runtime, SendError};
 use worksite_simulation::{Fault, FaultyStore, MemoryDisk, MemoryStore};
 
 const START: Timestamp = Timestamp::from_seconds(1_000);
@@ -263,5 +263,21 @@ fn scheduled_mail_is_not_late_by_more_than_a_minute_when_the_clock_is_put_forwar
         assert_eq!(site.state::<u64>(1, "adder").await.unwrap(), Some(1));
         site.shutdown().await;
         runtime.shutdown().await;
+    });
+}
+
+#[test]
+fn whoever_asks_a_worker_that_is_held_because_the_store_died_hears_so() {
+    // Commits: the roster, the message, its settlement.
+    play(vec![Fault::Damaged(3)], house, async |runtime| {
+        runtime.sync([Person::new(1, "ada")]).await.unwrap();
+        let draft = Draft::to(1, &String::from("how many?")).unwrap().key("one");
+        let (first, second) = (runtime.ask::<u64>(draft.clone()), runtime.ask::<u64>(draft));
+        let (first, second) = tokio::join!(first, second);
+        for asked in [first, second] {
+            let error = asked.unwrap_err();
+            assert!(matches!(error, AskError::Held(PersonId(1))), "{error:?}");
+            assert_eq!(error.advice(), Advice::CallForHelp);
+        }
     });
 }

@@ -1,7 +1,7 @@
 //! What became of a group of changes, acted on in commit order.
 
-use super::Supervisor;
-use crate::error::{CommitFailure, DeskError};
+use super::{Asked, Supervisor};
+use crate::error::{AskError, CommitFailure, DeskError};
 use crate::persistence::AskAnswer;
 use crate::worker::{Deliver, Dismiss, Forget, Rest, Settled, Unsettled};
 use actix::prelude::*;
@@ -39,7 +39,7 @@ pub(crate) struct Failed {
 /// Who waits for a commit to have been acted on.
 pub(crate) enum Waiter {
     /// Somebody who asks: told when the envelope is settled.
-    Asker { entry: Entry, replied: oneshot::Sender<AskAnswer> },
+    Asker { person: PersonId, entry: Entry, replied: oneshot::Sender<AskAnswer> },
     /// The worker that proposed it.
     Worker { generation: u32, tidies: bool },
     /// Somebody who changed the house itself.
@@ -169,12 +169,17 @@ impl Supervisor {
             Some(Waiter::House(answer)) => {
                 let _gone = answer.send(Ok(committed));
             }
-            Some(Waiter::Asker { entry: Entry::Known { fate, .. }, replied }) if fate != Fate::Waiting => {
+            Some(Waiter::Asker { entry: Entry::Known { fate, .. }, replied, .. }) if fate != Fate::Waiting => {
                 let _gone = replied.send(Ok(fate));
             }
-            Some(Waiter::Asker { entry, replied }) => match self.asks.entry(entry.id()) {
-                MapEntry::Occupied(mut askers) => askers.get_mut().1.push(replied),
-                MapEntry::Vacant(nobody) => drop(nobody.insert((replied, Vec::new()))),
+            Some(Waiter::Asker { person, replied, .. }) if self.is_held(person) => {
+                let _gone = replied.send(Err(Box::new(AskError::Held(person))));
+            }
+            Some(Waiter::Asker { person, entry, replied }) => match self.asks.entry(entry.id()) {
+                MapEntry::Occupied(mut asked) => asked.get_mut().others.push(replied),
+                MapEntry::Vacant(nobody) => {
+                    nobody.insert(Asked { person, asker: replied, others: Vec::new() });
+                }
             },
         }
     }
@@ -197,7 +202,7 @@ impl Supervisor {
     }
 
     pub(super) fn reply(&mut self, id: EnvelopeId, fate: impl FnOnce() -> Fate) {
-        let Some((asker, others)) = self.asks.remove(&id) else { return };
+        let Some(Asked { asker, others, .. }) = self.asks.remove(&id) else { return };
         let fate = fate();
         self.replies.extend(others.into_iter().map(|asker| (asker, fate.clone())));
         self.replies.push((asker, fate));
