@@ -1,6 +1,6 @@
 //! Wounds: what a sceptical reader of the inbox broke, each healed, and played every time.
 
-use crate::site::{Diary, Notes, Plot, Task, note, people, routines};
+use crate::site::{Circular, Diary, Notes, Plot, Task, note, people, routines};
 use std::time::Duration;
 use worksite::prelude::*;
 
@@ -874,4 +874,39 @@ async fn an_update_that_a_clearing_overtakes_is_not_said_to_have_panicked() {
     assert!(matches!(changed, Err(DeskError::Removed)), "{changed:?}");
     let panicked = site.update_state(1, "diary", |_: &mut Notes| panic!("as told")).await;
     assert!(matches!(panicked, Err(DeskError::Panicked)), "{panicked:?}");
+}
+
+#[tokio::test]
+async fn two_workers_whose_full_inboxes_hold_mail_for_each_other_are_seen() {
+    let plot = Plot::new();
+    let narrow = |_: &Person| policy(1, Overflow::Reject);
+    let site = routines().inboxes(narrow).open(plot.path()).await.unwrap();
+    site.sync(people()).await.unwrap();
+    for person in [1, 2] {
+        site.pause(person).await.unwrap();
+    }
+    let circular = |to: i64, next: i64| Draft::to(to, &Circular { route: vec![next] }).unwrap();
+    site.send(circular(1, 2)).await.unwrap();
+    let stuck = site.send(circular(2, 1)).await.unwrap();
+    assert_eq!(site.blocked().await.unwrap(), []);
+    for person in [1, 2] {
+        site.resume(person).await.unwrap();
+    }
+    let seen = async {
+        loop {
+            let blocked = site.blocked().await.unwrap();
+            if blocked.len() == 2 && blocked.iter().all(|blocked| blocked.tries > 1) {
+                return blocked;
+            }
+        }
+    };
+    let blocked = soon("that they are seen", seen).await;
+    assert_eq!([blocked[0].person, blocked[1].person], [PersonId(1), PersonId(2)]);
+    assert!(blocked[0].reason.contains("person 2 is full") && blocked[1].reason.contains("person 1 is full"));
+    assert_eq!(site.tally().await.unwrap().waiting, 2, "nobody's mail goes for it");
+    // Somebody says which may go.
+    site.acknowledge(vec![stuck.id]).await.unwrap();
+    soon("that they go on", async { while !site.blocked().await.unwrap().is_empty() {} }).await;
+    soon("that all is done", site.quiesce()).await.unwrap();
+    assert_eq!(site.state::<u64>(1, "forwarder").await.unwrap(), Some(1));
 }

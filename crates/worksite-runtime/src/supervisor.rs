@@ -6,7 +6,8 @@
 //! A worker is started by its first delivery and goes when it is idle; one that crashed is started again from the
 //! store, after a back-off, and is left alone for a while when that happens too often. Its mail waits on disk meanwhile.
 
-mod held;
+mod asks;
+mod blocked;
 mod jobs;
 mod leaving;
 mod line;
@@ -18,7 +19,9 @@ use crate::parking::Parking;
 use crate::persistence::{AskAnswer, Close};
 use crate::runtime::House;
 use actix::prelude::*;
-pub(crate) use held::Held;
+pub(crate) use asks::{Held, Listen};
+pub use blocked::Blocked;
+pub(crate) use blocked::FoundNoRoom;
 pub(crate) use jobs::AwaitJobs;
 use jobs::Awaiting;
 use leaving::Leaving;
@@ -52,6 +55,8 @@ pub(crate) struct Supervisor {
     held: IdMap<PersonId, u32>,
     /// Replies of the report in hand: told at its end, in one go, because each may wake a thread.
     replies: Vec<(oneshot::Sender<AskAnswer>, Fate)>,
+    /// Whose worker waits for room in somebody's inbox.
+    blocked: BTreeMap<PersonId, Blocked>,
     /// When workers crashed, within the window.
     crashes: BTreeMap<PersonId, Vec<Timestamp>>,
     /// Whose worker crashed and is not to be started before its back-off has passed: then a timer does it.
@@ -84,6 +89,7 @@ impl Supervisor {
             asks: IdMap::default(),
             held: IdMap::default(),
             replies: Vec::new(),
+            blocked: BTreeMap::new(),
             crashes: BTreeMap::new(),
             resting: BTreeSet::new(),
             parking: Parking::default(),

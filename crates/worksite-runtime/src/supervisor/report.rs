@@ -1,12 +1,11 @@
 //! What became of a group of changes, acted on in commit order.
 
 use super::{Asked, Supervisor};
-use crate::error::{AskError, CommitFailure, DeskError};
+use crate::error::{CommitFailure, DeskError};
 use crate::persistence::AskAnswer;
 use crate::worker::{Deliver, Dismiss, Forget, Rest, Settled, Unsettled};
 use actix::prelude::*;
 use std::collections::BTreeMap;
-use std::collections::hash_map::Entry as MapEntry;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use worksite_model::{Committed, Entry, EnvelopeId, Fate, PersonId, Quarantined, Removal};
@@ -102,6 +101,9 @@ impl Supervisor {
         ahead: bool,
         ctx: &mut Context<Self>,
     ) {
+        if !matches!(waiter, Some(Waiter::Worker { tidies: true, .. })) {
+            self.look_for_room(&committed);
+        }
         if committed.cleared {
             self.house.board.forget(None);
             for worker in self.house.directory.clear_seats() {
@@ -172,15 +174,7 @@ impl Supervisor {
             Some(Waiter::Asker { entry: Entry::Known { fate, .. }, replied, .. }) if fate != Fate::Waiting => {
                 let _gone = replied.send(Ok(fate));
             }
-            Some(Waiter::Asker { person, replied, .. }) if self.is_held(person) => {
-                let _gone = replied.send(Err(Box::new(AskError::Held(person))));
-            }
-            Some(Waiter::Asker { person, entry, replied }) => match self.asks.entry(entry.id()) {
-                MapEntry::Occupied(mut asked) => asked.get_mut().others.push(replied),
-                MapEntry::Vacant(nobody) => {
-                    nobody.insert(Asked { person, asker: replied, others: Vec::new() });
-                }
-            },
+            Some(Waiter::Asker { person, entry, replied }) => self.await_fate(person, entry.id(), replied),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::directory::NoPlace;
 use crate::error::{CommitFailure, DeskError};
 use crate::flows::{Act, Scene, VolatileJobs};
 use crate::status::Status;
+use crate::supervisor::FoundNoRoom;
 use crate::update::Made;
 use actix::prelude::*;
 use futures_util::FutureExt;
@@ -311,8 +312,16 @@ impl Worker {
         if let Err(trouble) = self.reserve_for_flow(&mut drafts) {
             return match trouble {
                 NoPlace::Rejected(rejection) => self.flow_refused(rejection.to_string(), steps, ctx),
-                // One by one they may fit.
-                NoPlace::Full { .. } => self.again_later(steps, ctx),
+                NoPlace::Full { draft, limit, .. } => {
+                    // Several may fit one by one.
+                    if steps <= 1
+                        && let Some(supervisor) = self.supervisor.upgrade()
+                    {
+                        let reason = format!("the inbox of person {} is full: {limit} is reached", drafts[draft].to);
+                        supervisor.do_send(FoundNoRoom { person: self.person, reason });
+                    }
+                    self.again_later(steps, ctx);
+                }
             };
         }
         let person = self.person;
