@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use worksite_model::{
     Added, Change, Committed, Decision, IdMap, Refusal, Run, RunBoard, RunCounts, RunDraft, RunId, RunRejection,
-    RunStatus, RunWrite, RunnerId, Session, SessionUse, Standby, Store, StoreError, Timestamp, reported,
+    RunStatus, RunWrite, RunnerId, Schedule, Session, SessionUse, Standby, Store, StoreError, Timestamp, reported,
 };
 
 type Verdict = Result<Arc<Committed>, CommitFailure>;
@@ -348,9 +348,13 @@ impl Dispatcher {
                 let runs = writes.iter().filter_map(RunWrite::run).cloned().collect();
                 self.propose_or_answer(writes, runs, reply);
             }
-            Command::Schedule { schedule, reply } => {
-                let decision = self.board.schedule(worksite_model::Schedule::clone(&schedule));
-                self.decide(decision, reply, move |reply| Command::Schedule { schedule, reply });
+            Command::Schedule { schedule, parent: None, reply } if schedule.draft.reports_to().is_some() => {
+                self.read_parent(schedule, reply, ctx);
+            }
+            Command::Schedule { schedule, parent, reply } => {
+                let known = self.board.know_parents(std::slice::from_ref(&schedule.draft), parent.as_slice());
+                let decision = known.and_then(|()| self.board.schedule(worksite_model::Schedule::clone(&schedule)));
+                self.decide(decision, reply, move |reply| Command::Schedule { schedule, parent, reply });
             }
             Command::Unschedule { name, reply } => {
                 let decision = self.board.unschedule(&name);
@@ -441,7 +445,8 @@ impl Dispatcher {
         let Some(sessions) = sessions else {
             return self.read_sessions(drafts, reply, ctx);
         };
-        match self.board.add(&drafts, &sessions, now) {
+        let known = self.board.know_parents(&drafts, &sessions);
+        match known.and_then(|()| self.board.add(&drafts, &sessions, now)) {
             Err(rejection) => refuse(reply, rejection.into(), drafts),
             Ok(Decision::Done(added)) => drop(reply.send(Ok(added))),
             Ok(Decision::Wait | Decision::LookUp) => {
@@ -457,13 +462,14 @@ impl Dispatcher {
         }
     }
 
-    /// Reads the sessions that drafts resume, and those they start, which must not be there.
+    /// Reads the sessions that drafts resume, and those they are to report to.
     fn read_sessions(&mut self, drafts: Vec<RunDraft>, reply: Reply<Vec<Added>>, ctx: &mut Context<Self>) {
         let resumed = |draft: &RunDraft| match &draft.session {
             SessionUse::Resume(session) => Some(session.clone()),
             _ => None,
         };
-        let wanted: BTreeSet<_> = drafts.iter().filter_map(resumed).collect();
+        let told = drafts.iter().filter_map(RunDraft::reports_to).map(str::to_string);
+        let wanted: BTreeSet<_> = drafts.iter().filter_map(resumed).chain(told).collect();
         if wanted.is_empty() {
             return self.perform(Command::Add { drafts, sessions: Some(Vec::new()), reply }, ctx);
         }
@@ -475,6 +481,20 @@ impl Dispatcher {
             match read {
                 Ok(sessions) => dispatcher.perform(Command::Add { drafts, sessions: Some(sessions), reply }, ctx),
                 Err(error) => drop(reply.send(Err(error.with(drafts)))),
+            }
+            dispatcher.go_on(ctx);
+        }));
+    }
+
+    /// Reads the session that a schedule's runs are to report to.
+    fn read_parent(&mut self, schedule: Box<Schedule>, reply: Reply<Arc<Schedule>>, ctx: &mut Context<Self>) {
+        let wanted = schedule.draft.reports_to().unwrap_or_default().to_string();
+        let read = self.read(move |store| Ok((store.session(&wanted)?, wanted)));
+        ctx.spawn(read.into_actor(self).map(move |read, dispatcher, ctx| {
+            match read {
+                Ok((parent @ Some(_), _)) => dispatcher.perform(Command::Schedule { schedule, parent, reply }, ctx),
+                Ok((None, wanted)) => drop(reply.send(Err(RunRejection::UnknownSession(wanted).into()))),
+                Err(error) => drop(reply.send(Err(error))),
             }
             dispatcher.go_on(ctx);
         }));
@@ -718,7 +738,7 @@ impl Dispatcher {
         if self.closed {
             return;
         }
-        if self.house.clock.now() >= self.resting_until {
+        if !self.rests(self.house.clock.now()) {
             for session in self.board.callable() {
                 self.call_back(session, ctx);
             }
@@ -729,6 +749,11 @@ impl Dispatcher {
             let _served = self.board.is_fresh();
         }
         self.set_timer(ctx);
+    }
+
+    /// Whether the store is left alone now: a clock that was put back makes that no longer.
+    fn rests(&self, now: Timestamp) -> bool {
+        now < self.resting_until && self.resting_until <= now.after(REST_TIME)
     }
 
     /// The store failed: it is left alone for a moment.
@@ -764,7 +789,8 @@ impl Dispatcher {
         let now = self.house.clock.now();
         let owed = (!self.board.callable().is_empty()).then_some(now);
         let next = self.board.next_moment(now).into_iter().chain(owed).min();
-        let next = next.map(|moment| moment.max(now).max(self.resting_until));
+        let earliest = if self.rests(now) { self.resting_until } else { now };
+        let next = next.map(|moment| moment.max(earliest));
         // What is due already and has a write on its way is looked at again when that has landed.
         let next = next.filter(|moment| *moment > now || self.on_the_way.is_empty());
         if next == self.timer.as_ref().map(|(moment, _)| *moment) {
@@ -774,7 +800,8 @@ impl Dispatcher {
             ctx.cancel_future(timer);
         }
         if let Some(moment) = next {
-            let timer = ctx.run_later(moment.since(now).max(TICK_MIN), |dispatcher, ctx| {
+            let delay = moment.since(now).clamp(TICK_MIN, LOOK_MAX);
+            let timer = ctx.run_later(delay, |dispatcher, ctx| {
                 dispatcher.timer = None;
                 dispatcher.perform(Command::Tick { reply: None }, ctx);
                 dispatcher.go_on(ctx);
@@ -786,6 +813,10 @@ impl Dispatcher {
 
 /// How long the store is left alone after it failed, before what time has brought is tried again.
 const REST_TIME: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long a timer waits before the clock is read again: timers do not notice when it is put forward or back, or the machine
+/// sleeps.
+const LOOK_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Timers are no finer than this.
 const TICK_MIN: std::time::Duration = std::time::Duration::from_millis(1);
