@@ -265,3 +265,77 @@ async fn a_state_in_an_encoding_that_is_not_known_is_not_begun_anew() {
     let worker = flows.get_worker(worker.id()).unwrap();
     assert_eq!(worker.state::<Numbers>("a").await.unwrap(), Some(Numbers(vec![1, 2])));
 }
+
+#[tokio::test]
+async fn a_full_slot_costs_a_job_what_its_policy_says_and_not_all_it_is() {
+    for (overflow, ends) in [
+        (Overflow::DropNewest, JobStatus::Completed),
+        (Overflow::DropOldest, JobStatus::Completed),
+        // The turn that emits has failed, and its strategy, to continue, decides.
+        (Overflow::Reject, JobStatus::Completed),
+    ] {
+        let plot = Plot::new();
+        let pass = |call: &mut Call<()>| {
+            let number = call.first::<u64>("in").map_or(0, |number| *number);
+            Ok(call.emit("out", number)?)
+        };
+        let first = FlowRoutine::new(pass).slot::<u64>("in").event::<u64>("out").on_error(ErrorStrategy::Continue);
+        let second = keeper().slot::<u64>("in").holding(2, overflow);
+        let flow = Flow::builder("f").routine("first", first).routine("second", second);
+        let flows = open(&plot, flow.connect("first.out", "second.in").build().unwrap()).await;
+        let worker = flows.exec("f").await.unwrap();
+        worker.set_breakpoint(Breakpoint { routine: "second".into(), job: None }).await.unwrap();
+        let (_, jobs) = flows.posting("f", "first", "in").post_all(&[1_u64, 2, 3, 4, 5]).await.unwrap();
+        // Three of them have lost their way; two wait.
+        let done =
+            || async { flows.list_jobs(JobFilter { open: true, ..JobFilter::default() }, 9).await.unwrap().len() };
+        while done().await != 2 {}
+        let report = worker.report().await.unwrap();
+        assert_eq!(report.routines[0].continued, if overflow == Overflow::Reject { 3 } else { 0 });
+        assert_eq!(report.routines[1].slots[0].dropped, if overflow == Overflow::Reject { 0 } else { 3 });
+        worker.clear_breakpoints("second").await.unwrap();
+        finished(&flows).await;
+        for job in &jobs {
+            assert_eq!(flows.get_job(job.id()).await.unwrap().unwrap().status, ends, "{overflow:?}");
+        }
+        let kept = if overflow == Overflow::DropOldest { vec![4, 5] } else { vec![1, 2] };
+        assert_eq!(worker.state::<Numbers>("second").await.unwrap(), Some(Numbers(kept)));
+    }
+}
+
+#[tokio::test]
+async fn a_flow_that_waits_for_a_full_recipient_is_seen_and_goes_on_when_there_is_room() {
+    let plot = Plot::new();
+    let tell = |call: &mut Call<u64>| {
+        *call.state_mut() += 1;
+        call.send(crate::site::note(1, "from the flow"));
+        Ok(())
+    };
+    let flow = one(FlowRoutine::new(tell).slot::<u64>("in"));
+    let narrow = |person: &Person| {
+        let usual = InboxPolicy::of(&Limits::default());
+        if person.id == PersonId(1) { InboxPolicy { envelopes_max: 1, ..usual } } else { usual }
+    };
+    // She takes her mail by hand.
+    let builder = Worksite::builder().manual(|person| person.id == PersonId(1)).inboxes(narrow).flow(flow);
+    let site = builder.open(plot.path()).await.unwrap();
+    site.sync([Person::new(1, "ada")]).await.unwrap();
+    let full = site.send(crate::site::note(1, "in the way")).await.unwrap();
+    let flows = site.flows();
+    let worker = flows.exec("f").await.unwrap();
+    flows.post("f", "a", "in", &1_u64).await.unwrap();
+    let seen = soon(async {
+        loop {
+            if let Some(blocked) = site.blocked().await.unwrap().pop() {
+                return blocked;
+            }
+        }
+    });
+    let blocked = seen.await;
+    assert_eq!(blocked.person, worker.id());
+    assert!(blocked.reason.contains("the inbox of person 1 is full"), "{blocked:?}");
+    site.acknowledge(vec![full.id]).await.unwrap();
+    finished(&flows).await;
+    assert_eq!((site.blocked().await.unwrap(), worker.state::<u64>("a").await.unwrap()), (vec![], Some(1)));
+    assert_eq!(site.message_count(1), 1);
+}

@@ -156,3 +156,34 @@ fn a_row_whose_numbers_cannot_be_is_unreadable_and_the_others_run() {
         site.shutdown().await;
     });
 }
+
+#[tokio::test]
+async fn nobody_reports_to_a_session_that_never_was_and_what_is_owed_to_one_that_has_gone_is_dropped() {
+    let yard = Yard::new();
+    let (site, queue) = yard.open().await;
+    let parent = || named("p").in_session(SessionUse::Start(Some("p".into())));
+    let refused = queue.add_runs(vec![named("x"), named("y").calls_back("p")]).await.unwrap_err();
+    assert_eq!(refused.rejection(), Some(&RunRejection::UnknownSession("p".into())));
+    let hourly = |draft| Schedule::new("hourly", "0 * * * *", "UTC", draft, START).unwrap();
+    let refused = queue.set_schedule(hourly(named("x").calls_back("p"))).await.unwrap_err();
+    assert_eq!(refused.rejection(), Some(&RunRejection::UnknownSession("p".into())));
+    assert_eq!(queue.get_all_runs().await.unwrap(), []);
+    // It may start in the same change.
+    let runs = queue.add_runs(vec![named("y").calls_back("p"), parent()]).await.unwrap();
+    queue.set_schedule(hourly(named("x").calls_back("p"))).await.unwrap();
+    queue.end_schedule("hourly").await.unwrap();
+    queue.stop_run(runs[1].id).await.unwrap();
+    // As an earlier build let it be.
+    site.shutdown().await;
+    let file = Connection::open(yard.path()).unwrap();
+    file.execute("DELETE FROM sessions", []).unwrap();
+    let (site, queue) = yard.open().await;
+    queue.stop_run(runs[0].id).await.unwrap();
+    soon(async { while queue.metrics().await.unwrap().counts.callbacks_dropped == 0 {} }).await;
+    let child = queue.get_run_with_fallback(runs[0].id).await.unwrap().unwrap();
+    assert_eq!((child.status, child.called_back), (RunStatus::Stopped, Some(child.id)));
+    assert_eq!(queue.get_all_runs().await.unwrap(), [], "nobody was resumed");
+    site.shutdown().await;
+    let owing = "SELECT count(*) FROM runs WHERE mode = 'async_callback' AND called_back IS NULL";
+    assert_eq!(file.query_row(owing, [], |row| row.get(0)), Ok(0), "it can be forgotten");
+}

@@ -169,7 +169,8 @@ async fn a_worker_of_the_house_works_off_runs_and_does_none_twice() {
     site.shutdown().await;
     let site = open().await.unwrap();
     let queue = site.run_queue().await.unwrap();
-    assert_eq!(queue.recovery().reset_to_pending, 1);
+    // It is no orphan: it ends as its message has, and counts for no attempt.
+    assert_eq!((queue.recovery().reset_to_pending, queue.recovery().kept), (0, 20));
     queue.employ_person(worksite::runtime::PersonRunner::new(1, able()).slots(4));
     for (number, run) in (0..20_u64).zip(runs) {
         let end = tokio::time::timeout(Duration::from_secs(30), queue.wait(run.id)).await.expect("it ends").unwrap();
@@ -182,4 +183,39 @@ async fn a_worker_of_the_house_works_off_runs_and_does_none_twice() {
     assert_eq!(site.state::<u64>(1, "square").await.unwrap(), Some(19));
     assert_eq!(queue.claim_run(&runner("b")).await.unwrap(), None);
     site.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_run_whose_message_waits_over_a_restart_stays_claimed_and_is_done_at_its_only_attempt() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("site.db");
+    let open = || Worksite::builder().routine(Square).open(&path);
+    for employed_again in [false, true] {
+        let site = open().await.unwrap();
+        site.sync([Person::new(1, "ada")]).await.unwrap();
+        // Her mail waits, so that the house ends in between.
+        site.pause(1).await.unwrap();
+        let queue = site.run_queue().await.unwrap();
+        let ada = || worksite::runtime::PersonRunner::new(1, Capabilities::none());
+        queue.employ_person(ada());
+        let run = queue.add_run(RunDraft::of(&5_u64).unwrap().attempts_max(1)).await.unwrap();
+        crate::site::until(|| site.message_count(1) == 1).await;
+        drop(queue);
+        site.shutdown().await;
+        let site = open().await.unwrap();
+        let queue = site.run_queue().await.unwrap();
+        assert_eq!((queue.recovery().marked_failed, queue.recovery().kept), (0, 1));
+        let kept = queue.get_run(run.id).await.unwrap().expect("it lives");
+        assert!(matches!(kept.status, RunStatus::Claimed | RunStatus::Running), "{kept:?}");
+        assert_eq!(kept.runner, Some("person 1".into()));
+        assert_eq!(queue.claim_run(&runner("b")).await.unwrap(), None, "nobody else gets it");
+        if employed_again {
+            queue.employ_person(ada());
+        }
+        site.resume(1).await.unwrap();
+        let end = tokio::time::timeout(Duration::from_secs(30), queue.wait(run.id)).await.expect("it ends").unwrap();
+        assert_eq!((end.status, end.attempts, end.fence), (RunStatus::Completed, 0, 1), "{:?}", end.error);
+        assert_eq!(end.result.as_ref().unwrap().decode::<u64>().unwrap(), 25);
+        site.shutdown().await;
+    }
 }

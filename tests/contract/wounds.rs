@@ -1,6 +1,6 @@
 //! Wounds: what a sceptical reader of the inbox broke, each healed, and played every time.
 
-use crate::site::{Diary, Notes, Plot, Task, note, people, routines};
+use crate::site::{Circular, Diary, Notes, Plot, Task, note, people, routines};
 use std::time::Duration;
 use worksite::prelude::*;
 
@@ -828,4 +828,85 @@ async fn rest_ends_although_an_inbox_holds_more_control_mail_than_it_should() {
         site.send(note(1, "x").priority(Priority::Control)).await.unwrap();
     }
     soon("rest", site.rest()).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_asks_a_worker_whose_state_cannot_be_read_hears_so_before_and_after() {
+    let plot = Plot::new();
+    let site = plot.open().await;
+    site.sync(people()).await.unwrap();
+    site.ask::<String>(note(1, "first")).await.unwrap();
+    site.shutdown().await;
+    let file = rusqlite::Connection::open(plot.path()).unwrap();
+    file.execute("UPDATE states SET body = x'00' WHERE person = 1", []).unwrap();
+    drop(file);
+    let site = plot.open().await;
+    let unanswered = soon("an ask to a held worker", site.ask::<String>(note(1, "second").key("k"))).await.unwrap_err();
+    assert!(matches!(unanswered, AskError::Held(PersonId(1))), "{unanswered:?}");
+    // By now it is known to be held; the message is the same, and another fares no better.
+    for key in ["k", "other"] {
+        let asked = site.ask::<String>(note(1, "second").key(key));
+        let unanswered = soon("another ask to a held worker", asked).await.unwrap_err();
+        assert!(matches!(unanswered, AskError::Held(PersonId(1))), "{unanswered:?}");
+    }
+    assert_eq!(site.message_count(1), 2, "what was accepted waits");
+    // Its successor has an answer again.
+    site.clear_all().await.unwrap();
+    let answer = soon("an ask to its successor", site.ask::<String>(note(1, "third"))).await.unwrap();
+    assert_eq!(answer, "third");
+}
+
+#[tokio::test]
+async fn an_update_that_a_clearing_overtakes_is_not_said_to_have_panicked() {
+    let plot = Plot::new();
+    let site = plot.open().await;
+    site.sync(people()).await.unwrap();
+    // It is at an errand, so that the change waits for its turn.
+    site.send(task(1, 60_000)).await.unwrap();
+    nap(50).await;
+    let changed = tokio::spawn({
+        let site = site.clone();
+        async move { site.update_state(1, "diary", |notes: &mut Notes| notes.0.clear()).await }
+    });
+    nap(50).await;
+    site.clear_all().await.unwrap();
+    let changed = soon("an update", changed).await.unwrap();
+    assert!(matches!(changed, Err(DeskError::Removed)), "{changed:?}");
+    let panicked = site.update_state(1, "diary", |_: &mut Notes| panic!("as told")).await;
+    assert!(matches!(panicked, Err(DeskError::Panicked)), "{panicked:?}");
+}
+
+#[tokio::test]
+async fn two_workers_whose_full_inboxes_hold_mail_for_each_other_are_seen() {
+    let plot = Plot::new();
+    let narrow = |_: &Person| policy(1, Overflow::Reject);
+    let site = routines().inboxes(narrow).open(plot.path()).await.unwrap();
+    site.sync(people()).await.unwrap();
+    for person in [1, 2] {
+        site.pause(person).await.unwrap();
+    }
+    let circular = |to: i64, next: i64| Draft::to(to, &Circular { route: vec![next] }).unwrap();
+    site.send(circular(1, 2)).await.unwrap();
+    let stuck = site.send(circular(2, 1)).await.unwrap();
+    assert_eq!(site.blocked().await.unwrap(), []);
+    for person in [1, 2] {
+        site.resume(person).await.unwrap();
+    }
+    let seen = async {
+        loop {
+            let blocked = site.blocked().await.unwrap();
+            if blocked.len() == 2 && blocked.iter().all(|blocked| blocked.tries > 1) {
+                return blocked;
+            }
+        }
+    };
+    let blocked = soon("that they are seen", seen).await;
+    assert_eq!([blocked[0].person, blocked[1].person], [PersonId(1), PersonId(2)]);
+    assert!(blocked[0].reason.contains("person 2 is full") && blocked[1].reason.contains("person 1 is full"));
+    assert_eq!(site.tally().await.unwrap().waiting, 2, "nobody's mail goes for it");
+    // Somebody says which may go.
+    site.acknowledge(vec![stuck.id]).await.unwrap();
+    soon("that they go on", async { while !site.blocked().await.unwrap().is_empty() {} }).await;
+    soon("that all is done", site.quiesce()).await.unwrap();
+    assert_eq!(site.state::<u64>(1, "forwarder").await.unwrap(), Some(1));
 }

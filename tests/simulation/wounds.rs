@@ -1,11 +1,13 @@
 //! Mistakes that the simulation found once, each as small as it could be made.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use worksite_model::{
-    AsyncRoutine, Draft, Ended, Outcome, Person, PersonId, Priority, RetryPolicy, Routine, Timestamp, Turn,
+    Advice, AsyncRoutine, Draft, Ended, Outcome, Person, PersonId, Priority, RetryPolicy, Routine, RunDraft, RunFilter,
+    Schedule, Timestamp, Turn,
 };
-use worksite_runtime::{Builder, Clock, ManualClock, Runtime, SendError};
+use worksite_runtime::{AskError, Builder, Clock, ManualClock, Runtime, SendError};
 use worksite_simulation::{Fault, FaultyStore, MemoryDisk, MemoryStore};
 
 const START: Timestamp = Timestamp::from_seconds(1_000);
@@ -19,9 +21,9 @@ fn play<F: Future>(
     let time = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let store = FaultyStore::new(Box::new(MemoryStore::open(&MemoryDisk::default())), faults);
     tokio::task::LocalSet::new().block_on(&time, async move {
-        let runtime = house(Runtime::builder()).clock(Clock::tokio(START)).start_local(Box::new(store)).await.unwrap();
-        let story = tokio::time::timeout(Duration::from_secs(3_600), story(runtime.clone()));
-        story.await.expect("an hour is enough for everything")
+        let runtime = house(Runtime::builder().clock(Clock::tokio(START))).start_local(Box::new(store)).await.unwrap();
+        let story = tokio::time::timeout(Duration::from_secs(3 * 3_600), story(runtime.clone()));
+        story.await.expect("three hours are enough for everything")
     })
 }
 
@@ -264,4 +266,46 @@ fn scheduled_mail_is_not_late_by_more_than_a_minute_when_the_clock_is_put_forwar
         site.shutdown().await;
         runtime.shutdown().await;
     });
+}
+
+#[test]
+fn whoever_asks_a_worker_that_is_held_because_the_store_died_hears_so() {
+    // Commits: the roster, the message, its settlement.
+    play(vec![Fault::Damaged(3)], house, async |runtime| {
+        runtime.sync([Person::new(1, "ada")]).await.unwrap();
+        let draft = Draft::to(1, &String::from("how many?")).unwrap().key("one");
+        let (first, second) = (runtime.ask::<u64>(draft.clone()), runtime.ask::<u64>(draft));
+        let (first, second) = tokio::join!(first, second);
+        for asked in [first, second] {
+            let error = asked.unwrap_err();
+            assert!(matches!(error, AskError::Held(PersonId(1))), "{error:?}");
+            assert_eq!(error.advice(), Advice::CallForHelp);
+        }
+    });
+}
+
+#[test]
+fn schedules_go_on_within_a_minute_when_a_clock_that_was_far_ahead_is_put_back() {
+    let ahead = Arc::new(AtomicU64::new(0));
+    let running = {
+        let (ahead, origin) = (ahead.clone(), tokio::time::Instant::now());
+        Clock::of(move || START.after(origin.elapsed()).after(Duration::from_secs(ahead.load(Ordering::Relaxed))))
+    };
+    play(
+        vec![],
+        |builder| builder.clock(running),
+        async |runtime| {
+            let queue = runtime.run_queue().await.unwrap();
+            let draft = RunDraft::new().agent("hourly");
+            queue.set_schedule(Schedule::new("hourly", "0 * * * *", "UTC", draft, START).unwrap()).await.unwrap();
+            let made = async || queue.history(RunFilter::all()).await.unwrap().len();
+            ahead.store(10 * 365 * 86_400, Ordering::Relaxed);
+            // Nobody asks for anything: the clock is looked at each minute.
+            tokio::time::sleep(Duration::from_secs(61)).await;
+            assert_eq!(made().await, 1, "one run makes up for ten years");
+            ahead.store(0, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(2 * 3_600)).await;
+            assert_eq!(made().await, 3, "and two hours have passed since");
+        },
+    );
 }

@@ -24,6 +24,8 @@ impl Plot {
     /// What it prints as JSON, a value a line, and its exit status.
     fn json(&self, words: &[&str]) -> (Vec<Value>, i32) {
         let output = self.call(&[words, &["--json"]].concat());
+        // Shown when the test fails.
+        eprintln!("{words:?}: {}", complaint(&output));
         (values(&output), output.status.code().unwrap())
     }
 }

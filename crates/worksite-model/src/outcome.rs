@@ -38,7 +38,8 @@ pub enum FailureKind {
     NoRoutine,
     /// What it sent was refused by the store.
     Refused,
-    /// What it sent found an inbox full: it is tried again a little later, without counting an attempt.
+    /// What it sent found an inbox full: it is tried again a little later, without counting an attempt. Or what a flow's
+    /// routine emitted found a slot full that rejects: its strategy decides.
     NoRoom,
     /// The message was of no use any more when its turn came. Never retried.
     Expired,

@@ -151,6 +151,12 @@ pub trait Store: Send {
     /// [`StoreError`] when the store cannot be read.
     fn envelope(&mut self, id: EnvelopeId) -> Result<Option<WaitingDelivery>, StoreError>;
 
+    /// What became of the message under this idempotency key, and which envelope it was; nothing when the key is not kept.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn fate(&mut self, key: &str) -> Result<Option<(EnvelopeId, Fate)>, StoreError>;
+
     /// How much mail there has ever been, and what became of it.
     ///
     /// # Errors

@@ -108,6 +108,11 @@ pub enum AskError {
     /// The answer is of another type than the one asked for.
     #[error("the answer cannot be read: {0}")]
     Payload(#[from] PayloadError),
+    /// The worker that is to answer is held: its state cannot be read, or the store takes nothing more. The message is
+    /// durable and waits. Look at the worker's last error; ask again under the same key after reopening: that does nothing
+    /// twice.
+    #[error("the worker of person {0} is held, and its mail waits")]
+    Held(PersonId),
     /// The house closed before the answer came; the message may be durable. Ask again under the same key after reopening:
     /// that does nothing twice.
     #[error("the house closed before the answer came")]
@@ -119,7 +124,7 @@ impl AskError {
     pub fn advice(&self) -> Advice {
         match self {
             Self::Send(error) => error.advice(),
-            Self::Buried(_) => Advice::CallForHelp,
+            Self::Buried(_) | Self::Held(_) => Advice::CallForHelp,
             Self::Removed | Self::NoReply | Self::Payload(_) => Advice::FixRequest,
             Self::Stopped => Advice::StopSending,
         }
@@ -160,6 +165,10 @@ pub enum DeskError {
     /// The application's change of a state panicked; the state is as it was.
     #[error("the change of the state panicked; the state is as it was")]
     Panicked,
+    /// The worker went before the change was known to be durable: all was cleared, or it died. Look at the state, and make
+    /// the change again if it is not there.
+    #[error("the worker went before the change was known to be durable")]
+    Removed,
     /// The state as the application changed it cannot be encoded, or is too large; it is as it was.
     #[error("the changed state cannot be written: {0}")]
     Unencodable(String),
@@ -196,6 +205,7 @@ impl DeskError {
             | Self::Unencodable(_)
             | Self::Payload(_) => Advice::FixRequest,
             Self::Held(_) => Advice::CallForHelp,
+            Self::Removed => Advice::RetryLater,
             Self::Rejected(rejection) => rejection.advice(),
             Self::NoRoom(_) => Advice::RetryLater,
             Self::Store(error) => error.advice(),

@@ -17,6 +17,7 @@ mod intake;
 mod persistence;
 
 mod supervisor;
+pub use supervisor::Blocked;
 
 mod parking;
 

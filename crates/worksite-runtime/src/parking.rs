@@ -24,7 +24,7 @@ impl Parked {
     pub(crate) fn refuse(self, why: impl FnOnce(Vec<Draft>) -> SendError) {
         match self.answer {
             Answer::Sender(accepted) => drop(accepted.send(Err(why(self.drafts)))),
-            Answer::Asker(replied) => drop(replied.send(Err(Box::new(why(self.drafts))))),
+            Answer::Asker(replied) => drop(replied.send(Err(Box::new(why(self.drafts).into())))),
             // The house itself never waits in line.
             Answer::Worker { .. } | Answer::House(_) => {}
         }

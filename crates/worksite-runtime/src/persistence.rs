@@ -9,7 +9,7 @@
 
 use crate::broadcast::{Broadcast, Tell};
 use crate::directory::Directory;
-use crate::error::{CommitFailure, SendError};
+use crate::error::{AskError, CommitFailure, SendError};
 use crate::intake::{Handed, Intake};
 use crate::metrics::Counters;
 use crate::supervisor::{Failed, Report, Reported, Shutdown, Supervisor, Waiter};
@@ -51,9 +51,9 @@ pub(crate) enum Patience {
 /// The answer a sender waits for: receipts in the order of the drafts, or the drafts given back.
 pub(crate) type SendAnswer = Result<Vec<Receipt>, SendError>;
 
-/// The answer an asker waits for: what became of its envelope, or the draft given back. One for both, so that whoever asks
-/// is woken once.
-pub(crate) type AskAnswer = Result<Fate, Box<SendError>>;
+/// The answer an asker waits for: what became of its envelope, or why there is no telling. One for both, so that whoever
+/// asks is woken once.
+pub(crate) type AskAnswer = Result<Fate, Box<AskError>>;
 
 /// An answer, and who waits for it.
 type Answered = (oneshot::Sender<SendAnswer>, SendAnswer);
@@ -358,7 +358,10 @@ impl Persistence {
                 answered.push((accepted, Ok(receipts())));
                 None
             }
-            Answer::Asker(replied) => grant.entries.first().cloned().map(|entry| Waiter::Asker { entry, replied }),
+            Answer::Asker(replied) => {
+                let asked = change.drafts.first().zip(grant.entries.first());
+                asked.map(|(draft, entry)| Waiter::Asker { person: draft.to, entry: entry.clone(), replied })
+            }
             Answer::Worker { generation, tidies } => Some(Waiter::Worker { generation, tidies }),
             Answer::House(answer) => Some(Waiter::House(answer)),
         };
@@ -402,7 +405,7 @@ impl Persistence {
                 Reported::Failed(None)
             }
             Answer::Asker(replied) => {
-                let _gone = replied.send(Err(Box::new(failure.into_send_error(change))));
+                let _gone = replied.send(Err(Box::new(failure.into_send_error(change).into())));
                 Reported::Failed(None)
             }
             Answer::House(answer) => {

@@ -11,6 +11,8 @@ pub(crate) use dispatcher::{CloseRuns, Dispatcher};
 mod process;
 pub use process::CommandRunner;
 
+mod letter;
+
 mod person;
 pub use person::PersonRunner;
 
@@ -436,7 +438,7 @@ impl RunQueue {
     /// # Errors
     /// [`RunError`].
     pub fn set_schedule(&self, schedule: Schedule) -> impl Future<Output = Asked<Arc<Schedule>>> + Send + use<> {
-        self.ask(|reply| Command::Schedule { schedule: Box::new(schedule), reply })
+        self.ask(|reply| Command::Schedule { schedule: Box::new(schedule), parent: None, reply })
     }
 
     /// Ends a schedule, durably. What it has added stays.

@@ -6,6 +6,8 @@
 //! A worker is started by its first delivery and goes when it is idle; one that crashed is started again from the
 //! store, after a back-off, and is left alone for a while when that happens too often. Its mail waits on disk meanwhile.
 
+mod asks;
+mod blocked;
 mod jobs;
 mod leaving;
 mod line;
@@ -17,6 +19,9 @@ use crate::parking::Parking;
 use crate::persistence::{AskAnswer, Close};
 use crate::runtime::House;
 use actix::prelude::*;
+pub(crate) use asks::{Held, Listen};
+pub use blocked::Blocked;
+pub(crate) use blocked::FoundNoRoom;
 pub(crate) use jobs::AwaitJobs;
 use jobs::Awaiting;
 use leaving::Leaving;
@@ -31,17 +36,27 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use worksite_model::{EnvelopeId, Fate, IdMap, PersonId, Timestamp};
 
-/// Who waits for one reply: nearly always one.
-type Askers = (oneshot::Sender<AskAnswer>, Vec<oneshot::Sender<AskAnswer>>);
+/// Who waits for one reply.
+struct Asked {
+    /// Whose worker is to give it.
+    person: PersonId,
+    asker: oneshot::Sender<AskAnswer>,
+    /// Nearly always nobody.
+    others: Vec<oneshot::Sender<AskAnswer>>,
+}
 
 /// Keeps workers equal to the roster, and routes what was committed.
 pub(crate) struct Supervisor {
     /// What all workers share.
     house: Arc<House>,
     /// Who waits for the reply to which envelope.
-    asks: IdMap<EnvelopeId, Askers>,
+    asks: IdMap<EnvelopeId, Asked>,
+    /// Whose worker is held, and which one: nobody gets an answer there.
+    held: IdMap<PersonId, u32>,
     /// Replies of the report in hand: told at its end, in one go, because each may wake a thread.
     replies: Vec<(oneshot::Sender<AskAnswer>, Fate)>,
+    /// Whose worker waits for room in somebody's inbox.
+    blocked: BTreeMap<PersonId, Blocked>,
     /// When workers crashed, within the window.
     crashes: BTreeMap<PersonId, Vec<Timestamp>>,
     /// Whose worker crashed and is not to be started before its back-off has passed: then a timer does it.
@@ -72,7 +87,9 @@ impl Supervisor {
         Self {
             house,
             asks: IdMap::default(),
+            held: IdMap::default(),
             replies: Vec::new(),
+            blocked: BTreeMap::new(),
             crashes: BTreeMap::new(),
             resting: BTreeSet::new(),
             parking: Parking::default(),

@@ -2,6 +2,7 @@
 
 use crate::error::DeskError;
 use actix::Message;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use worksite_model::{AnyRoutine, Durable, LiveState, Payload};
@@ -9,7 +10,10 @@ use worksite_model::{AnyRoutine, Durable, LiveState, Payload};
 /// Told once the change is durable, or will not be.
 pub(crate) type Made = Box<dyn FnOnce(Result<(), DeskError>) + Send>;
 
-type Apply = Box<dyn FnOnce(Result<&mut LiveState, DeskError>) -> Option<Made> + Send>;
+type Apply = Box<dyn FnOnce(Result<&mut LiveState, DeskError>) -> Result<Option<Made>, Panicked> + Send>;
+
+/// The change panicked, and whoever asked for it knows: the state may be half changed, and is to be thrown away.
+pub(crate) struct Panicked;
 
 /// A change of one routine's state.
 #[derive(Message)]
@@ -29,14 +33,15 @@ impl Update {
         let (told, result) = oneshot::channel();
         let apply: Apply = Box::new(move |state| {
             let state = state.and_then(|state| (**state).downcast_mut::<S>().ok_or(DeskError::OtherState));
-            match state {
-                Ok(state) => {
-                    let made = change(state);
-                    Some(Box::new(move |durable| drop(told.send(durable.map(|()| made)))))
+            match state.map(|state| catch_unwind(AssertUnwindSafe(|| change(state)))) {
+                Ok(Ok(made)) => Ok(Some(Box::new(move |durable| drop(told.send(durable.map(|()| made)))))),
+                Ok(Err(_panic)) => {
+                    let _gone = told.send(Err(DeskError::Panicked));
+                    Err(Panicked)
                 }
                 Err(error) => {
                     let _gone = told.send(Err(error));
-                    None
+                    Ok(None)
                 }
             }
         });
@@ -51,28 +56,31 @@ impl Update {
     ) -> (Self, oneshot::Receiver<Result<(), DeskError>>) {
         let (told, result) = oneshot::channel();
         let apply: Apply = Box::new(move |state| {
-            let loaded = state.and_then(|state| Ok((routine.load(Some(&stored))?, state)));
-            match loaded {
-                Ok((loaded, state)) => {
+            // It is loaded by the application's code, which may panic.
+            let load = || routine.load(Some(&stored));
+            let loaded = state.map(|state| (catch_unwind(AssertUnwindSafe(load)), state));
+            let refused = match loaded {
+                Ok((Ok(Ok(loaded)), state)) => {
                     *state = loaded;
-                    Some(Box::new(move |durable| drop(told.send(durable))))
+                    return Ok(Some(Box::new(move |durable| drop(told.send(durable)))));
                 }
-                Err(error) => {
-                    let _gone = told.send(Err(error));
-                    None
-                }
-            }
+                Ok((Ok(Err(error)), _)) => DeskError::Payload(error),
+                Ok((Err(_panic), _)) => DeskError::Panicked,
+                Err(error) => error,
+            };
+            let _gone = told.send(Err(refused));
+            Ok(None)
         });
         (Self { routine: place, apply }, result)
     }
 
-    /// Makes the change. It may panic: it is the application's code.
-    pub(crate) fn apply(self, state: &mut LiveState) -> Option<Made> {
+    /// Makes the change.
+    pub(crate) fn apply(self, state: &mut LiveState) -> Result<Option<Made>, Panicked> {
         (self.apply)(Ok(state))
     }
 
     /// Says why the change cannot be made.
     pub(crate) fn refuse(self, error: DeskError) {
-        (self.apply)(Err(error));
+        let _refused = (self.apply)(Err(error));
     }
 }

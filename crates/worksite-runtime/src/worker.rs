@@ -21,7 +21,7 @@ use crate::memory::Memories;
 use crate::persistence::{Answer, Recover};
 use crate::runtime::House;
 use crate::status::{Status, Tenure};
-use crate::supervisor::{Departed, Left, Supervisor};
+use crate::supervisor::{Departed, Held, Left, Supervisor};
 use actix::WeakAddr;
 use actix::prelude::*;
 pub(crate) use by_hand::{Drain, Forget, Lanes, Peek, PutBack, Remove};
@@ -390,6 +390,9 @@ impl Worker {
         self.tenure.fail(reason.to_string());
         self.tenure.set(Status::Failed);
         self.report_sleep();
+        if let Some(supervisor) = self.supervisor.upgrade() {
+            supervisor.do_send(Held { person: self.person, generation: self.generation });
+        }
     }
 }
 

@@ -327,6 +327,13 @@ fn a_known_key_writes_nothing_and_tells_the_fate(open: Open<'_>) {
     assert_eq!(entries(&verdicts[0]), known(1, Fate::Settled(Some(reply))));
     assert_eq!(entries(&verdicts[1]), known(2, Fate::Buried("failed: no".into())));
     assert_eq!(entries(&verdicts[2]), known(3, Fate::Removed));
+    let fate = |store: &mut dyn Store, key: &str| store.fate(key).expect("the store can be read");
+    assert_eq!(fate(store.as_mut(), "b"), Some((EnvelopeId(2), Fate::Buried("failed: no".into()))));
+    assert_eq!(fate(store.as_mut(), "d"), None);
+    granted(store.as_mut(), keyed("d"));
+    let (id, waits) = fate(store.as_mut(), "d").expect("it is known");
+    assert_eq!(waits, Fate::Waiting);
+    granted(store.as_mut(), Change::acknowledge(vec![id]));
     assert_eq!(waiting(store.as_mut(), 1), Vec::<i64>::new());
 }
 

@@ -2,9 +2,9 @@
 
 use worksite_model::flow::{Job, JobFilter, JobId};
 use worksite_model::{
-    Change, Cursor, DeadLetter, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId, Pruned, Recovered,
-    RecoveredRuns, Retention, Revision, Roster, Run, RunFilter, RunId, Session, Store, StoreError, Tally, ThreadEntry,
-    Timestamp, Verdict, Waiting, WaitingDelivery,
+    Change, Cursor, DeadLetter, EnvelopeId, FactOffset, Fate, Interest, LoggedFact, Payload, PersonId, Pruned,
+    Recovered, RecoveredRuns, Retention, Revision, Roster, Run, RunFilter, RunId, Session, Store, StoreError, Tally,
+    ThreadEntry, Timestamp, Verdict, Waiting, WaitingDelivery,
 };
 
 /// What a store does otherwise than the one below it.
@@ -129,6 +129,10 @@ impl<L: Layer> Store for Layered<L> {
 
     fn open_jobs(&mut self) -> Result<Vec<(PersonId, usize)>, StoreError> {
         self.0.below()?.open_jobs()
+    }
+
+    fn fate(&mut self, key: &str) -> Result<Option<(EnvelopeId, Fate)>, StoreError> {
+        self.0.below()?.fate(key)
     }
 
     fn envelope(&mut self, id: EnvelopeId) -> Result<Option<WaitingDelivery>, StoreError> {

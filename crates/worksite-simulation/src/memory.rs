@@ -206,6 +206,10 @@ impl Store for MemoryStore {
         Ok(self.disk.contents().runs.recovered())
     }
 
+    fn fate(&mut self, key: &str) -> Result<Option<(EnvelopeId, Fate)>, StoreError> {
+        Ok(self.disk.contents().keys.get(key).map(|known| (known.envelope, known.fate.clone())))
+    }
+
     fn run(&mut self, id: RunId) -> Result<Option<Run>, StoreError> {
         Ok(self.disk.contents().runs.run(id))
     }

@@ -139,7 +139,8 @@ impl Player {
                         answer = Box::pin(self.runtime.ask::<i64>(draft.clone()));
                         continue;
                     }
-                    Err(AskError::Send(_) | AskError::Stopped) => return None,
+                    // Nobody is held here but by a store that has died: this life is over.
+                    Err(AskError::Send(_) | AskError::Stopped | AskError::Held(_)) => return None,
                     Err(error) => panic!("an ask of {draft:?} ended with {error}\n{}", self.trace),
                 }
                 break;

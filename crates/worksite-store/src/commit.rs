@@ -10,7 +10,7 @@ use crate::fleeting::Fleeting;
 use crate::open::{Mirrors, SqliteStore};
 use crate::options::WriteHandler;
 use crate::{facts, history, jobs, recover, revision, row, run};
-use rusqlite::{CachedStatement, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::collections::{BTreeSet, HashMap};
 use worksite_model::flow::{Job, JobFilter, JobId};
 use worksite_model::{
@@ -119,6 +119,10 @@ impl Store for SqliteStore {
 
     fn runs(&mut self) -> Result<RecoveredRuns, StoreError> {
         run::recovered(&self.connection).map_err(|error| read_error(&error))
+    }
+
+    fn fate(&mut self, key: &str) -> Result<Option<(EnvelopeId, Fate)>, StoreError> {
+        fate(&self.connection, key).map_err(|error| read_error(&error))
     }
 
     fn run(&mut self, id: RunId) -> Result<Option<Run>, StoreError> {
@@ -642,18 +646,7 @@ impl<'a> Writer<'a> {
     }
 
     fn known(&self, key: &str) -> rusqlite::Result<Option<Entry>> {
-        let sql = "SELECT envelope, fate, reason, encoding, type, version, checksum, body FROM keys WHERE key = ?1";
-        let mut statement = self.transaction.prepare_cached(sql)?;
-        let known = statement.query_row([key], |row| {
-            let fate = match row.get_ref(1)?.as_str()? {
-                "settled" => Fate::Settled(row::payload(row, 3)?),
-                "buried" => Fate::Buried(row.get::<_, Option<String>>(2)?.unwrap_or_default()),
-                "removed" => Fate::Removed,
-                _ => Fate::Waiting,
-            };
-            Ok(Entry::Known { id: EnvelopeId(row.get(0)?), fate })
-        });
-        known.optional()
+        Ok(fate(self.transaction, key)?.map(|(id, fate)| Entry::Known { id, fate }))
     }
 
     fn remember_fate(
@@ -705,6 +698,22 @@ const INSERT: &str = "INSERT INTO envelopes (id, recipient, sender, routine, pri
 
 const INSERT_PLAIN: &str = "INSERT INTO envelopes (id, recipient, priority, attempt, encoding, type, version, checksum, \
      body, accepted_at) VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+/// What became of the message under a key, and which envelope it was.
+fn fate(connection: &Connection, key: &str) -> rusqlite::Result<Option<(EnvelopeId, Fate)>> {
+    let sql = "SELECT envelope, fate, reason, encoding, type, version, checksum, body FROM keys WHERE key = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let known = statement.query_row([key], |row| {
+        let fate = match row.get_ref(1)?.as_str()? {
+            "settled" => Fate::Settled(row::payload(row, 3)?),
+            "buried" => Fate::Buried(row.get::<_, Option<String>>(2)?.unwrap_or_default()),
+            "removed" => Fate::Removed,
+            _ => Fate::Waiting,
+        };
+        Ok((EnvelopeId(row.get(0)?), fate))
+    });
+    known.optional()
+}
 
 const UPDATE_STATE: &str = "UPDATE states SET encoding = ?3, type = ?4, version = ?5, checksum = ?6, body = ?7, \
      written_at = ?8 WHERE person = ?1 AND routine = ?2";

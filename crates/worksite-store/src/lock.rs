@@ -12,7 +12,15 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct Lock {
     /// Held for its lock alone.
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Not by closing alone: the lock belongs to what is open, and a child that another thread is just starting has that open,
+    /// too, from its fork until it becomes its program. Until then nobody could have the site.
+    fn drop(&mut self) {
+        let _closed_at_least = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -31,7 +39,7 @@ impl Lock {
         }
         file.set_len(0).map_err(io)?;
         write!(file, "{}", std::process::id()).map_err(io)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
@@ -39,4 +47,22 @@ fn owner(file: &mut File) -> String {
     let mut owner = String::new();
     let read = file.rewind().and_then(|()| file.read_to_string(&mut owner));
     if read.is_err() || owner.is_empty() { "unknown".into() } else { owner }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_that_was_given_up_is_free_although_somebody_has_inherited_the_file_of_its_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = folder.path().join("site.db");
+        let lock = Lock::take(&site).unwrap();
+        // As a child has it between its fork and its program.
+        let inherited = lock.file.try_clone().unwrap();
+        assert!(matches!(Lock::take(&site), Err(OpenError::Locked { .. })));
+        drop(lock);
+        Lock::take(&site).unwrap();
+        drop(inherited);
+    }
 }

@@ -7,7 +7,7 @@
 
 use crate::flow::accounts::OpenJob;
 use crate::flow::call::{CallContext, JobEffect, Resources};
-use crate::flow::graph::{Graph, RoutineSpec};
+use crate::flow::graph::{Graph, Map, Route, RoutineSpec};
 use crate::flow::hook::fenced;
 use crate::flow::kept::AnyKept;
 use crate::flow::policy::{Activate, Decision, Take};
@@ -418,6 +418,7 @@ impl Engine {
         self.enqueue(routine);
         match turn {
             Some(LogicTurn { context, kept }) => {
+                let ended = ended.and_then(|()| self.find_room(&flow.0, routine, &context.emitted));
                 if ended.is_ok() && kept.is_changed() {
                     let mut kept = kept;
                     kept.begin();
@@ -549,11 +550,17 @@ impl Engine {
         let Some(item) = queue.pop() else { return };
         queue.dropped += 1;
         self.forget_item(item.row);
-        let error = format!("it gave way in the full slot {}", self.flow.0.routines[routine].slots[slot].name);
+        let flow = self.flow.clone();
+        let feeds = |route: &Route| (route.routine, route.slot) == (routine, slot);
+        if flow.0.routes.iter().flatten().flatten().any(feeds) {
+            // A piece that was made on the way: it is counted, and its job goes on without it.
+            return self.release(&item.jobs, now);
+        }
+        let error = format!("it gave way in the full slot {}", flow.0.routines[routine].slots[slot].name);
         for job in item.jobs.ids() {
             let Some(open) = self.jobs.get_mut(job) else { continue };
             open.count = open.count.saturating_sub(1);
-            // Alone in the slot, the job has lost all it was; of more, this piece.
+            // Only posts come here, and this was all its job was.
             if open.count == 0 {
                 self.end_job(*job, JobStatus::Failed, Some(error.clone()), now);
             }
@@ -563,8 +570,8 @@ impl Engine {
     fn is_blocked(&self, graph: &Graph, place: usize) -> bool {
         graph.routes[place].iter().flatten().any(|route| {
             let slot = &graph.routines[route.routine].slots[route.slot];
-            let drops = matches!(slot.overflow, Overflow::DropOldest | Overflow::DropNewest);
-            route.presses && !drops && self.nodes[route.routine].slots[route.slot].len() >= slot.data_max
+            let waits = matches!(slot.overflow, Overflow::Wait | Overflow::WaitFor(_));
+            route.presses && waits && self.nodes[route.routine].slots[route.slot].len() >= slot.data_max
         })
     }
 
@@ -768,6 +775,7 @@ impl Engine {
         if let (Some(began), Some(clock)) = (began, moment.clock) {
             self.nodes[place].counts.took(clock().since(began));
         }
+        let ended = ended.and_then(|()| self.find_room(graph, place, &context.emitted));
         match &ended {
             Ok(()) => self.nodes[place].dirty |= kept.is_changed(),
             Err(_) => kept.roll_back(),
@@ -838,6 +846,33 @@ impl Engine {
         context.inputs = task.inputs;
         context.inputs.clear();
         self.scratch = Some(context);
+    }
+
+    /// Whether all that a turn emits finds room in slots that reject what they cannot hold: else the turn has failed, and its
+    /// strategy says what becomes of it.
+    fn find_room(&self, graph: &Graph, place: usize, emitted: &[(u16, Datum)]) -> FlowEnded {
+        if !graph.may_be_rejected[place] {
+            return Ok(());
+        }
+        let mut coming: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for (event, datum) in emitted {
+            for route in &graph.routes[place][usize::from(*event)] {
+                let spec = &graph.routines[route.routine];
+                let slot = &spec.slots[route.slot];
+                // One that panics says so when it is its turn.
+                let passes = |map: &Map| matches!(catch_unwind(AssertUnwindSafe(|| map(datum))), Ok(Some(_)));
+                if slot.overflow != Overflow::Reject || route.map.as_ref().is_some_and(|map| !passes(map)) {
+                    continue;
+                }
+                let coming = coming.entry((route.routine, route.slot)).or_default();
+                *coming += 1;
+                if self.nodes[route.routine].slots[route.slot].len() + *coming > slot.data_max {
+                    let reason = format!("the slot {}.{} is full", spec.name, slot.name);
+                    return Err(RoutineFailure::new(FailureKind::NoRoom, reason));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends what was emitted along its connections; false when that was the end of its jobs, and nothing else of it is to go.
@@ -1238,6 +1273,52 @@ mod tests {
             assert_eq!(failed.map(|write| write.job.id.place()).collect::<Vec<_>>(), lost);
             assert_eq!((engine.nodes[0].slots[0].dropped, engine.open_count()), (2, 2));
         }
+    }
+
+    #[test]
+    fn what_is_dropped_on_the_way_is_counted_and_its_job_goes_on() {
+        for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+            let flow = Flow::builder("f").routine("a", sum()).routine("b", sum().holding(2, overflow));
+            let mut engine = engine(flow.connect("a.out", "b.in").build().unwrap());
+            engine.set_breakpoint(Breakpoint { routine: "b".into(), job: None });
+            post(&mut engine, 1, "a.in", &[1; 5]);
+            assert_eq!((engine.nodes[1].slots[0].dropped, engine.open_count()), (3, 2));
+            engine.clear_breakpoints("b");
+            engine.run(at(0));
+            let saved = save(&mut engine);
+            assert!(saved.jobs.iter().all(|write| write.job.status == JobStatus::Completed), "{overflow:?}");
+            assert_eq!((saved.jobs.len(), state(&mut engine, "b")), (5, 2));
+        }
+    }
+
+    #[test]
+    fn a_turn_whose_emission_is_rejected_has_failed_and_its_strategy_decides() {
+        use ErrorStrategy::{Continue, Skip, Stop};
+        for (strategy, ended) in
+            [(Stop, JobStatus::Failed), (Continue, JobStatus::Completed), (Skip, JobStatus::Completed)]
+        {
+            let flow = Flow::builder("f").routine("a", sum().on_error(strategy));
+            let flow = flow.routine("b", sum().holding(2, Overflow::Reject)).routine("c", sum());
+            let mut engine = engine(flow.connect("a.out", "c.in").connect("a.out", "b.in").build().unwrap());
+            engine.set_breakpoint(Breakpoint { routine: "b".into(), job: None });
+            post(&mut engine, 1, "a.in", &[1; 5]);
+            let saved = save(&mut engine);
+            let ends = saved.jobs.iter().filter(|write| write.job.status.is_final()).map(|write| write.job.status);
+            assert_eq!(ends.collect::<Vec<_>>(), [ended; 3]);
+            // Such a turn leaves no trace, at the other ends of its connections either.
+            assert_eq!((state(&mut engine, "a"), state(&mut engine, "c"), engine.nodes[1].slots[0].len()), (2, 2, 2));
+        }
+        let flow = Flow::builder("f").routine("a", sum().on_error(retrying(9)));
+        let flow = flow.routine("b", sum().holding(1, Overflow::Reject));
+        let mut engine = engine(flow.connect("a.out", "b.in").build().unwrap());
+        engine.set_breakpoint(Breakpoint { routine: "b".into(), job: None });
+        post(&mut engine, 1, "a.in", &[1; 2]);
+        engine.clear_breakpoints("b");
+        engine.run(at(0));
+        engine.wake(at(1));
+        let saved = save(&mut engine);
+        assert!(saved.jobs.iter().all(|write| write.job.status == JobStatus::Completed));
+        assert_eq!((state(&mut engine, "b"), engine.open_count()), (2, 0));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::flow::call::Resources;
 use crate::flow::routine::AnyLogic;
 use crate::flow::{ActivationPolicy, AnyDatum, DataType, Datum, ErrorStrategy, FlowHook, FlowRoutine, LogicKind, Slot};
 use crate::limits::TURNS_MAX;
-use crate::{Durable, KeepStates};
+use crate::{Durable, KeepStates, Overflow};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -128,7 +128,7 @@ impl RoutineSpec {
     }
 }
 
-type Map = Arc<dyn Fn(&Datum) -> Option<Datum> + Send + Sync>;
+pub(crate) type Map = Arc<dyn Fn(&Datum) -> Option<Datum> + Send + Sync>;
 
 /// Where an event goes.
 #[derive(Clone)]
@@ -152,6 +152,8 @@ pub(crate) struct Graph {
     pub(crate) routes: Vec<Vec<Vec<Route>>>,
     /// Which routines feed a routine.
     pub(crate) upstream: Vec<Vec<usize>>,
+    /// Whether a routine feeds a slot that rejects what it cannot hold.
+    pub(crate) may_be_rejected: Vec<bool>,
     pub(crate) strategy: ErrorStrategy,
     pub(crate) hooks: Vec<Arc<dyn FlowHook>>,
 }
@@ -337,6 +339,8 @@ impl FlowBuilder {
         }
         let upstream = upstream(&routes);
         press(&mut routes);
+        let rejects = |route: &Route| routines[route.routine].slots[route.slot].overflow == Overflow::Reject;
+        let may_be_rejected = routes.iter().map(|events| events.iter().flatten().any(rejects)).collect();
         let (name, version) = (self.name.into(), self.version.unwrap_or(1));
         Ok(Flow(Arc::new(Graph {
             name,
@@ -344,6 +348,7 @@ impl FlowBuilder {
             routines,
             routes,
             upstream,
+            may_be_rejected,
             strategy: self.strategy,
             hooks: self.hooks,
         })))

@@ -33,6 +33,8 @@ pub struct RunCounts {
     pub failed: u64,
     /// Runs that were stopped.
     pub stopped: u64,
+    /// Runs that have ended and whose parent session, which was to be told, was not there.
+    pub callbacks_dropped: u64,
     /// Runs that wait again: given back, tried again, or taken from a lost runner.
     pub requeued: u64,
     /// Runs that wait for a runner now, those for later included.
@@ -119,8 +121,14 @@ impl RunBoard {
         board
     }
 
-    /// The writes that resolve what an earlier life left held, and what they do, in counts.
-    pub fn recover(&mut self, unreadable: usize, now: Timestamp) -> (Vec<RunWrite>, RecoveryReport) {
+    /// The writes that resolve what an earlier life left held, and what they do, in counts. What is `at_work` is no orphan:
+    /// a worker of the house has it, and came back with it, so that it stays claimed, in this life.
+    pub fn recover(
+        &mut self,
+        unreadable: usize,
+        at_work: &BTreeSet<RunId>,
+        now: Timestamp,
+    ) -> (Vec<RunWrite>, RecoveryReport) {
         let mut report = RecoveryReport { unreadable, ..RecoveryReport::default() };
         let mut writes = Vec::new();
         // What is pending stays so.
@@ -128,8 +136,14 @@ impl RunBoard {
         held.sort_unstable_by_key(|run| run.id);
         report.kept = self.cards.len() - held.len();
         for run in held {
-            let after = self.rescued(&run, now);
-            report.count(&run, after.as_ref().map(|run| run.status));
+            let after = if at_work.contains(&run.id) {
+                report.count(&run, None);
+                Some(self.taken_along(&run, now))
+            } else {
+                let after = self.rescued(&run, now);
+                report.count(&run, after.as_ref().map(|run| run.status));
+                after
+            };
             writes.extend(after.map(|after| self.update(&run, after)));
         }
         (writes, report)
@@ -194,9 +208,12 @@ impl RunBoard {
 
     /// What was meant to come has come or not: a session with a callback may get another.
     fn called(&mut self, write: &RunWrite) {
-        if let RunWrite::Add(run) = write
-            && let Some(session) = run.session()
-        {
+        let session = match write {
+            RunWrite::Add(run) => run.session(),
+            RunWrite::Update { run, .. } if run.is_unheard() => run.draft.parent.as_deref(),
+            _ => None,
+        };
+        if let Some(session) = session {
             self.calling.remove(session);
         }
     }
@@ -219,6 +236,7 @@ impl RunBoard {
             return self.put_up(run, now);
         }
         if run.called_back.is_some() {
+            self.counts.callbacks_dropped += u64::from(run.is_unheard());
             let owed = run.draft.parent.as_ref().and_then(|parent| self.owing.get_mut(parent));
             if let Some(owed) = owed {
                 owed.remove(&run.id);

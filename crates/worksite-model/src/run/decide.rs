@@ -185,6 +185,25 @@ impl RunBoard {
         Ok(())
     }
 
+    /// Whether the sessions are there to which these drafts are to report: those that are `known`, those that live runs are in,
+    /// and those that start with them.
+    ///
+    /// # Errors
+    /// [`RunRejection::UnknownSession`]: it could never be told.
+    pub fn know_parents(&self, drafts: &[RunDraft], known: &[Session]) -> Result<(), RunRejection> {
+        let starts =
+            |draft: &RunDraft, name: &str| matches!(&draft.session, SessionUse::Start(Some(new)) if new == name);
+        for parent in drafts.iter().filter_map(RunDraft::reports_to) {
+            let is_there = self.sessions.contains_key(parent)
+                || known.iter().any(|session| session.id == parent)
+                || drafts.iter().any(|draft| starts(draft, parent));
+            if !is_there {
+                return Err(RunRejection::UnknownSession(parent.to_string()));
+            }
+        }
+        Ok(())
+    }
+
     /// How many more runs may be pending, those on their way included.
     pub fn room(&self) -> usize {
         self.policy.pending_max.saturating_sub(self.counts.pending + self.coming)
@@ -389,6 +408,12 @@ impl RunBoard {
         self.cards.get(&id).filter(|card| !card.is_reserved).map(|card| card.run.clone())
     }
 
+    /// A run that stays claimed from one life to the next: its lease begins anew.
+    pub(crate) fn taken_along(&self, run: &Run, now: Timestamp) -> Run {
+        let lease = run.draft.lease.unwrap_or(self.policy.lease);
+        Run { epoch: self.epoch, lease_until: Some(now.after(lease)), ..run.clone() }
+    }
+
     /// What becomes of a run that an earlier life left so.
     pub(crate) fn rescued(&self, run: &Run, now: Timestamp) -> Option<Run> {
         match self.policy.recovery.rescue(run, self.epoch, now) {
@@ -406,7 +431,7 @@ impl RunBoard {
     }
 
     /// Resumes a session with what its children came to, all of them in one run. They owe nothing then. A session that is
-    /// gone is owed nothing.
+    /// gone, or never was, is owed nothing: that is written down, so that its children can be forgotten, and counted.
     ///
     /// # Errors
     /// [`RunRejection`] when the report cannot be encoded.
@@ -421,8 +446,10 @@ impl RunBoard {
         }
         let Some(children) = self.owing.get(session).cloned() else { return Ok(Vec::new()) };
         let Some(known) = known else {
-            self.owing.remove(session);
-            return Ok(Vec::new());
+            self.calling.insert(session.to_string());
+            let unheard = |child: &Arc<Run>| Run { called_back: Some(child.id), ..Run::clone(child) };
+            let write = |child: &Arc<Run>| RunWrite::Update { guard: child.guard(), run: Arc::new(unheard(child)) };
+            return Ok(children.values().map(write).collect());
         };
         let news = crate::CallbackReport::of(children.values());
         let payload = Payload::encode(&news).map_err(|error| RunRejection::Refused(error.to_string()))?;
@@ -446,9 +473,16 @@ impl RunBoard {
 
     /// What schedules ask for by now. Each is one decision, for a change of its own.
     pub fn fire(&mut self, now: Timestamp) -> Vec<Vec<RunWrite>> {
-        let due = self.schedules.values().filter(|schedule| schedule.next.is_some_and(|next| next <= now));
-        let due: Vec<_> = due.filter(|schedule| !self.firing.contains(&schedule.name)).cloned().collect();
-        due.into_iter().map(|schedule| self.fire_one(&schedule, now)).collect()
+        let idle = self.schedules.values().filter(|schedule| !self.firing.contains(&schedule.name));
+        let (due, later): (Vec<_>, Vec<_>) =
+            idle.cloned().partition(|schedule| schedule.next.is_some_and(|next| next <= now));
+        let mut fired: Vec<_> = due.into_iter().map(|schedule| self.fire_one(&schedule, now)).collect();
+        for schedule in later {
+            let Some(back) = schedule.put_back(now) else { continue };
+            self.firing.insert(schedule.name.clone());
+            fired.push(vec![RunWrite::Schedule { guard: schedule.next, schedule: Arc::new(back) }]);
+        }
+        fired
     }
 
     fn fire_one(&mut self, schedule: &Arc<Schedule>, now: Timestamp) -> Vec<RunWrite> {

@@ -167,6 +167,17 @@ impl RunDraft {
         self
     }
 
+    /// The session that is to be told of its end. To itself nobody reports.
+    pub fn reports_to(&self) -> Option<&str> {
+        let own = match &self.session {
+            SessionUse::None => None,
+            SessionUse::Start(session) => session.as_deref(),
+            SessionUse::Resume(session) => Some(session.as_str()),
+        };
+        let calls_back = self.mode == ExecutionMode::AsyncCallback;
+        self.parent.as_deref().filter(|parent| calls_back && Some(*parent) != own)
+    }
+
     /// Who, or what program, is to do it.
     #[must_use]
     pub fn agent(mut self, agent: impl Into<String>) -> Self {

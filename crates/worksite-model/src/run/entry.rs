@@ -1,6 +1,6 @@
 //! A run the queue has accepted: [`Run`], what a change does to it ([`RunWrite`]), and the [`Session`] it may belong to.
 
-use crate::{Demands, ExecutionMode, Payload, RunDraft, RunId, RunStatus, SessionUse, Timestamp};
+use crate::{Demands, Payload, RunDraft, RunId, RunStatus, SessionUse, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ pub struct Run {
     pub error: Option<String>,
     /// What it came to. In a box: no live run has one.
     pub result: Option<Box<Payload>>,
-    /// The run that told its parent session of its end.
+    /// The run that told its parent session of its end; itself, when that session was not there to be told.
     pub called_back: Option<RunId>,
 }
 
@@ -94,11 +94,12 @@ impl Run {
 
     /// Whether its parent session is to be told of its end and has not been. To itself nobody reports.
     pub fn owes_callback(&self) -> bool {
-        self.status.is_terminal()
-            && self.draft.mode == ExecutionMode::AsyncCallback
-            && self.called_back.is_none()
-            && self.draft.parent.is_some()
-            && self.draft.parent.as_deref() != self.session()
+        self.status.is_terminal() && self.called_back.is_none() && self.draft.reports_to().is_some()
+    }
+
+    /// Whether its parent session was to be told of its end, and was not there.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.called_back == Some(self.id)
     }
 
     /// How long it waited for the runner that has it, or has waited until now.

@@ -10,7 +10,7 @@ pub enum RunRejection {
     /// There is no run of this id, or it has been forgotten since it ended. Correct the id.
     #[error("there is no {0}")]
     UnknownRun(RunId),
-    /// There is no session of this id to resume. Start one.
+    /// There is no session of this id to resume, or to report to. Start one.
     #[error("there is no session {0:?}")]
     UnknownSession(String),
     /// There is a session of this id already. Resume it, or choose another id.

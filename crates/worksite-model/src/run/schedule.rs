@@ -22,6 +22,9 @@ pub enum Missed {
     Skip(Duration),
 }
 
+/// By how much a clock may go back without being taken for one that was put back.
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
+
 /// Moments that are looked at one after the other; of what slept longer only the last are looked for.
 const MOMENTS_SEEN_MAX: usize = 1_000;
 
@@ -42,6 +45,9 @@ pub struct Schedule {
     pub next: Option<Timestamp>,
     /// The last moment that made a run.
     pub last: Option<Timestamp>,
+    /// The moment at which its moments last came: a clock that shows less has been put back.
+    #[serde(default)]
+    pub heard: Option<Timestamp>,
 }
 
 impl Durable for Schedule {
@@ -73,7 +79,8 @@ impl Schedule {
     ) -> Result<Self, RunRejection> {
         let (name, cron, zone) = (name.into(), cron.into(), zone.into());
         let draft = RunDraft { schedule: Some(name.clone()), ..draft };
-        let mut schedule = Self { name, cron, zone, draft, missed: Missed::default(), next: None, last: None };
+        let mut schedule =
+            Self { name, cron, zone, draft, missed: Missed::default(), next: None, last: None, heard: None };
         schedule.next = schedule.after(now)?;
         Ok(schedule)
     }
@@ -140,7 +147,21 @@ impl Schedule {
             come.retain(|moment| moment.after(grace) >= now);
         }
         let last = come.last().copied().or(self.last);
-        (come, Self { next, last, ..self.clone() })
+        (come, Self { next, last, heard: Some(now), ..self.clone() })
+    }
+
+    /// The schedule as it goes on after the clock was put back; nothing when it was not, or not as far as a moment. A clock
+    /// that is put right by a few seconds makes no moment come twice.
+    pub(crate) fn put_back(&self, now: Timestamp) -> Option<Self> {
+        if self.heard.or(self.last)? <= now.after(CLOCK_SLACK) {
+            return None;
+        }
+        let mut next = self.after(now).ok()??;
+        if Some(next) == self.last {
+            next = self.after(next).ok()??;
+        }
+        let sooner = self.next.is_none_or(|far| next < far);
+        sooner.then(|| Self { next: Some(next), heard: Some(now), ..self.clone() })
     }
 }
 
@@ -190,6 +211,21 @@ mod tests {
         assert_eq!((&once[..], after.last, after.next), (&[now][..], Some(now), Some(at("2026-04-10T12:00:01Z"))));
         let all = secondly.missed(Missed::All(3)).come(now).0;
         assert_eq!(all, [at("2026-04-10T11:59:58Z"), at("2026-04-10T11:59:59Z"), now]);
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_is_noticed_and_one_that_was_put_right_is_not() {
+        let start = at("2026-03-27T12:00:00Z");
+        let hourly = Schedule::new("h", "0 * * * *", "UTC", RunDraft::new(), start).unwrap();
+        assert_eq!(hourly.put_back(at("2020-01-01T00:00:00Z")), None, "one that has not begun may begin when it likes");
+        let (_, ahead) = hourly.come(at("2036-01-01T00:30:00Z"));
+        let back = ahead.put_back(at("2026-03-27T13:10:00Z")).unwrap();
+        assert_eq!(back.next, Some(at("2026-03-27T14:00:00Z")));
+        assert_eq!(back.put_back(at("2026-03-27T13:11:00Z")), None, "once");
+        let (_, noon) = hourly.come(at("2026-03-27T13:00:00Z"));
+        for now in ["2026-03-27T12:59:59Z", "2026-03-27T12:30:00Z"] {
+            assert_eq!(noon.put_back(at(now)), None, "{now}: one o'clock has come");
+        }
     }
 
     #[test]

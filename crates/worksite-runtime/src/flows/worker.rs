@@ -204,10 +204,9 @@ impl FlowWorker {
     ) -> Result<T, FlowError> {
         let (act, result) = Act::new(routine, act);
         self.flows.runtime.wake(self.id()).await?.do_send(act);
-        match result.await {
-            Ok(result) => Ok(result?),
-            Err(_dropped) if self.flows.runtime.0.house.directory.is_closed() => Err(DeskError::Stopped.into()),
-            Err(_dropped) => Err(FlowError::UnknownWorker(self.id())),
+        match self.flows.runtime.heard(self.id(), result).await {
+            Err(DeskError::UnknownPerson(_)) => Err(FlowError::UnknownWorker(self.id())),
+            heard => Ok(heard?),
         }
     }
 }

@@ -33,8 +33,8 @@ pub(crate) enum Command {
     Heartbeat { runner: RunnerId, reply: Reply<()> },
     /// A runner has gone.
     Deregister { runner: RunnerId, reply: Reply<Vec<Arc<Run>>> },
-    /// Set or replace a schedule.
-    Schedule { schedule: Box<Schedule>, reply: Reply<Arc<Schedule>> },
+    /// Set or replace a schedule. The session its runs are to report to has been read by now, if there is to be one.
+    Schedule { schedule: Box<Schedule>, parent: Option<Session>, reply: Reply<Arc<Schedule>> },
     /// End a schedule.
     Unschedule { name: String, reply: Reply<()> },
     /// A schedule's run was refused, as part of these writes: it goes on without it. Who waits hears of the others.

@@ -3,7 +3,11 @@
 //! Asks: persistence, to look up what the board does not have. Tells: whoever asked, after the commit. Never: changes the
 //! board ahead of the store, or polls: a runner that waits is woken by what makes a run claimable.
 
-use super::command::{Claim, Command, Offer, OnTheWay, Reply, RunnerCommand, Setback, Then, Told};
+mod adding;
+mod claiming;
+mod moments;
+
+use super::command::{Claim, Command, OnTheWay, Reply, Setback, Then};
 use super::error::RunError;
 use crate::error::CommitFailure;
 use crate::metrics::Histogram;
@@ -11,13 +15,14 @@ use crate::persistence::{Answer, Read};
 use crate::runtime::House;
 use actix::WeakAddr;
 use actix::prelude::*;
+pub(crate) use claiming::Unheard;
 use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use worksite_model::{
-    Added, Change, Committed, Decision, IdMap, Refusal, Run, RunBoard, RunCounts, RunDraft, RunId, RunRejection,
-    RunStatus, RunWrite, RunnerId, Session, SessionUse, Standby, Store, StoreError, Timestamp, reported,
+    Change, Committed, Decision, IdMap, Refusal, Run, RunBoard, RunCounts, RunId, RunRejection, RunStatus, RunWrite,
+    RunnerId, Standby, Store, StoreError, Timestamp, reported,
 };
 
 type Verdict = Result<Arc<Committed>, CommitFailure>;
@@ -227,53 +232,6 @@ impl Handler<Landed> for Dispatcher {
     }
 }
 
-/// A claim has waited long enough.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct StopWaiting(u64);
-
-impl Handler<StopWaiting> for Dispatcher {
-    type Result = ();
-
-    fn handle(&mut self, StopWaiting(number): StopWaiting, ctx: &mut Self::Context) {
-        if let Some(place) = self.waiting.iter().position(|(waiting, _)| *waiting == number)
-            && let Some((_, claim)) = self.waiting.remove(place)
-        {
-            let _gone = claim.reply.send(Ok(Offer::of_nothing(claim.runner, ctx.address())));
-        }
-    }
-}
-
-/// What a runner was told, and nobody looked at: what it was to do is another's, and what it was to stop is told again.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Unheard {
-    pub(crate) runner: RunnerId,
-    pub(crate) commands: Vec<RunnerCommand>,
-}
-
-impl Handler<Unheard> for Dispatcher {
-    type Result = ();
-
-    fn handle(&mut self, Unheard { runner, commands }: Unheard, ctx: &mut Self::Context) {
-        for command in commands {
-            match command {
-                RunnerCommand::Run(run) => {
-                    let (reply, _nobody) = oneshot::channel();
-                    let (id, fence, report) = (run.id, run.fence, worksite_model::RunReport::GivenBack);
-                    self.perform(Command::Report { id, fence, report, reply }, ctx);
-                }
-                RunnerCommand::Stop(run) => {
-                    self.told.remove(&(runner.clone(), run.id));
-                    self.board.look_at_the_clock(self.house.clock.now());
-                }
-                RunnerCommand::Leave => {}
-            }
-        }
-        self.go_on(ctx);
-    }
-}
-
 /// The house closes: nobody waits any longer.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -348,9 +306,13 @@ impl Dispatcher {
                 let runs = writes.iter().filter_map(RunWrite::run).cloned().collect();
                 self.propose_or_answer(writes, runs, reply);
             }
-            Command::Schedule { schedule, reply } => {
-                let decision = self.board.schedule(worksite_model::Schedule::clone(&schedule));
-                self.decide(decision, reply, move |reply| Command::Schedule { schedule, reply });
+            Command::Schedule { schedule, parent: None, reply } if schedule.draft.reports_to().is_some() => {
+                self.read_parent(schedule, reply, ctx);
+            }
+            Command::Schedule { schedule, parent, reply } => {
+                let known = self.board.know_parents(std::slice::from_ref(&schedule.draft), parent.as_slice());
+                let decision = known.and_then(|()| self.board.schedule(worksite_model::Schedule::clone(&schedule)));
+                self.decide(decision, reply, move |reply| Command::Schedule { schedule, parent, reply });
             }
             Command::Unschedule { name, reply } => {
                 let decision = self.board.unschedule(&name);
@@ -419,225 +381,6 @@ impl Dispatcher {
         self.house.propose(Change { runs: writes.clone(), ..Change::default() }, Answer::House(answer));
         self.on_the_way.push_back(OnTheWay { writes, then });
         let _always_heard = self.verdicts.send(verdict);
-    }
-
-    fn add(
-        &mut self,
-        drafts: Vec<RunDraft>,
-        sessions: Option<Vec<Session>>,
-        reply: Reply<Vec<Added>>,
-        now: Timestamp,
-        ctx: &mut Context<Self>,
-    ) {
-        let refuse = |reply: Reply<_>, error: RunError, drafts| drop(reply.send(Err(error.with(drafts))));
-        if drafts.len() > self.board.room() {
-            let full = RunError::Overloaded { limit: "runs_pending_max", drafts: Vec::new() };
-            return refuse(reply, full, drafts);
-        }
-        let payload = |draft: &RunDraft| draft.payload.as_ref().map_or(0, |payload| payload.len());
-        if drafts.iter().any(|draft| payload(draft) > self.house.limits.payload_bytes_max) {
-            return refuse(reply, RunRejection::Impossible("its payload exceeds payload_bytes_max").into(), drafts);
-        }
-        let Some(sessions) = sessions else {
-            return self.read_sessions(drafts, reply, ctx);
-        };
-        match self.board.add(&drafts, &sessions, now) {
-            Err(rejection) => refuse(reply, rejection.into(), drafts),
-            Ok(Decision::Done(added)) => drop(reply.send(Ok(added))),
-            Ok(Decision::Wait | Decision::LookUp) => {
-                self.parked.push(Command::Add { drafts, sessions: Some(sessions), reply });
-            }
-            Ok(Decision::Write(writes, added)) => {
-                let then: Then = Box::new(move |said| {
-                    let _gone = reply.send(said.map(|()| added).map_err(|setback| setback.into_error().with(drafts)));
-                    None
-                });
-                self.propose(writes, then);
-            }
-        }
-    }
-
-    /// Reads the sessions that drafts resume, and those they start, which must not be there.
-    fn read_sessions(&mut self, drafts: Vec<RunDraft>, reply: Reply<Vec<Added>>, ctx: &mut Context<Self>) {
-        let resumed = |draft: &RunDraft| match &draft.session {
-            SessionUse::Resume(session) => Some(session.clone()),
-            _ => None,
-        };
-        let wanted: BTreeSet<_> = drafts.iter().filter_map(resumed).collect();
-        if wanted.is_empty() {
-            return self.perform(Command::Add { drafts, sessions: Some(Vec::new()), reply }, ctx);
-        }
-        let read = self.read(move |store| {
-            let sessions = wanted.iter().map(|session| store.session(session));
-            Ok(sessions.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect::<Vec<_>>())
-        });
-        ctx.spawn(read.into_actor(self).map(move |read, dispatcher, ctx| {
-            match read {
-                Ok(sessions) => dispatcher.perform(Command::Add { drafts, sessions: Some(sessions), reply }, ctx),
-                Err(error) => drop(reply.send(Err(error.with(drafts)))),
-            }
-            dispatcher.go_on(ctx);
-        }));
-    }
-
-    fn claim(&mut self, claim: Claim, now: Timestamp, ctx: &mut Context<Self>) {
-        if claim.reply.is_closed() {
-            return;
-        }
-        if claim.polls {
-            let _known = self.board.hear(&claim.runner, now);
-            let commands = self.stops(&claim);
-            if !commands.is_empty() {
-                let offer = Offer { runner: claim.runner, commands, dispatcher: ctx.address() };
-                let _gone = claim.reply.send(Ok(offer));
-                return;
-            }
-            if self.board.standby(&claim.runner, now) == Some(Standby::Leaving) {
-                if self.board.is_speaking(&claim.runner) {
-                    return self.parked.push(Command::Claim(claim));
-                }
-                let writes = self.board.deregister(&claim.runner, now);
-                let commands = vec![RunnerCommand::Leave];
-                let offer = Offer { runner: claim.runner, commands, dispatcher: ctx.address() };
-                return self.propose_or_answer(writes, offer, claim.reply);
-            }
-        }
-        if let Err(rejection) = self.board.may_claim(&claim.runner, now) {
-            let _gone = claim.reply.send(Err(rejection.into()));
-            return;
-        }
-        let held = self.board.held_count(&claim.runner);
-        let slots = self.board.runner(&claim.runner).map_or(usize::MAX, |runner| runner.slots as usize);
-        let most = claim.most.min(slots.saturating_sub(held));
-        let (writes, claimed) = self.board.claim(&claim.runner, &claim.capabilities, most, now);
-        if writes.is_empty() {
-            return self.wait_for_work(claim, ctx);
-        }
-        for run in &claimed {
-            self.waits.add(run.waited(now));
-        }
-        let dispatcher = ctx.address();
-        let then: Then = Box::new(move |said| match said {
-            Ok(()) => {
-                let commands = claimed.into_iter().map(RunnerCommand::Run).collect();
-                // Dropped unheard, it gives back what it says.
-                let _gone = claim.reply.send(Ok(Offer { runner: claim.runner, commands, dispatcher }));
-                None
-            }
-            Err(Setback::Moved) => Some(Command::Claim(claim)),
-            Err(Setback::Error(error)) => {
-                let _gone = claim.reply.send(Err(error));
-                None
-            }
-        });
-        self.propose(writes, then);
-    }
-
-    /// The runs a runner is to stop and has not been told of: before it gets anything to do.
-    fn stops(&mut self, claim: &Claim) -> Vec<RunnerCommand> {
-        let stopping = self.board.held_by(&claim.runner).filter(|run| run.status == RunStatus::Stopping);
-        let untold = stopping.filter(|run| !self.told.contains(&(claim.runner.clone(), run.id)));
-        let untold: Vec<_> = untold.cloned().collect();
-        self.told.extend(untold.iter().map(|run| (claim.runner.clone(), run.id)));
-        untold.into_iter().map(RunnerCommand::Stop).collect()
-    }
-
-    fn wait_for_work(&mut self, claim: Claim, ctx: &mut Context<Self>) {
-        let now = self.house.clock.now();
-        let until = claim.until.or_else(|| claim.wait.map(|wait| now.after(wait)));
-        let Some(until) = until.filter(|until| *until > now) else {
-            let _gone = claim.reply.send(Ok(Offer::of_nothing(claim.runner, ctx.address())));
-            return;
-        };
-        if self.waiting.len() >= self.board.policy().waiting_claims_max {
-            let full = RunError::Overloaded { limit: "waiting_claims_max", drafts: Vec::new() };
-            let _gone = claim.reply.send(Err(full));
-            return;
-        }
-        self.last_waiting += 1;
-        let number = self.last_waiting;
-        // A clock that stands does not end anybody's wait either.
-        if !self.house.clock.is_manual() {
-            ctx.notify_later(StopWaiting(number), until.since(now));
-        }
-        self.waiting.push_back((number, Claim { until: Some(until), ..claim }));
-    }
-
-    /// Gives those that wait what there is for them now.
-    fn serve_waiting(&mut self, ctx: &mut Context<Self>) {
-        let now = self.house.clock.now();
-        let waiting = std::mem::take(&mut self.waiting);
-        for (number, claim) in waiting {
-            if claim.reply.is_closed() {
-                continue;
-            }
-            let stops = claim.polls
-                && (self.board.standby(&claim.runner, now) == Some(Standby::Leaving)
-                    || self.board.held_by(&claim.runner).any(|run| {
-                        run.status == RunStatus::Stopping && !self.told.contains(&(claim.runner.clone(), run.id))
-                    }));
-            let work = stops || self.board.has_work(&claim.capabilities, now);
-            if work {
-                self.perform(Command::Claim(claim), ctx);
-            } else {
-                self.waiting.push_back((number, claim));
-            }
-        }
-    }
-
-    fn tick(&mut self, reply: Option<Reply<Vec<Arc<Run>>>>, now: Timestamp, ctx: &Context<Self>) {
-        let mut writes = self.board.fail_timed_out(now);
-        writes.extend(self.board.reclaim(now));
-        self.board.look_at_the_clock(now);
-        let (over, waiting) =
-            self.waiting.drain(..).partition(|(_, claim)| claim.until.is_some_and(|until| until <= now));
-        self.waiting = waiting;
-        let over: VecDeque<(u64, Claim)> = over;
-        for (_, claim) in over {
-            let _gone = claim.reply.send(Ok(Offer::of_nothing(claim.runner, ctx.address())));
-        }
-        let mut runs: Vec<_> = writes.iter().filter_map(RunWrite::run).cloned().collect();
-        let mut fired: VecDeque<_> = self.board.fire(now).into();
-        runs.extend(fired.iter().flatten().filter_map(RunWrite::run).cloned());
-        match reply {
-            None if writes.is_empty() => {}
-            None => self.propose(writes, Box::new(|_| None)),
-            // Verdicts come in order: with the last one all are known.
-            Some(reply) if fired.is_empty() => return self.propose_or_answer(writes, runs, reply),
-            Some(reply) => {
-                if !writes.is_empty() {
-                    self.propose(writes, Box::new(|_| None));
-                }
-                let last = fired.pop_back().unwrap_or_default();
-                fired.into_iter().for_each(|writes| self.propose_fired(writes, None));
-                return self.propose_fired(last, Some((runs, reply)));
-            }
-        }
-        fired.into_iter().for_each(|writes| self.propose_fired(writes, None));
-    }
-
-    /// Proposes what a schedule asks for. If that is refused, the schedule goes on without it: nobody asks again and again for
-    /// what cannot be.
-    fn propose_fired(&mut self, writes: Vec<RunWrite>, told: Option<Told>) {
-        let asked_for = writes.clone();
-        let then: Then = Box::new(move |said| match (said, told) {
-            (Err(Setback::Error(RunError::Rejected { rejection, .. })), told) => {
-                tracing::error!(%rejection, "what a schedule asks for was refused; it goes on with its next moment");
-                let refused =
-                    |run: &Arc<Run>| asked_for.iter().filter_map(RunWrite::run).any(|asked| asked.id == run.id);
-                let told = told.map(|(mut runs, reply)| {
-                    runs.retain(|run| !refused(run));
-                    (runs, reply)
-                });
-                Some(Command::PassOver { asked_for, told })
-            }
-            (said, Some((runs, reply))) => {
-                let _gone = reply.send(said.map(|()| runs).map_err(Setback::into_error));
-                None
-            }
-            (_, None) => None,
-        });
-        self.propose(writes, then);
     }
 
     fn apply(&mut self, writes: &[RunWrite]) {
@@ -718,7 +461,7 @@ impl Dispatcher {
         if self.closed {
             return;
         }
-        if self.house.clock.now() >= self.resting_until {
+        if !self.rests(self.house.clock.now()) {
             for session in self.board.callable() {
                 self.call_back(session, ctx);
             }
@@ -730,62 +473,4 @@ impl Dispatcher {
         }
         self.set_timer(ctx);
     }
-
-    /// The store failed: it is left alone for a moment.
-    fn rest(&mut self) {
-        self.resting_until = self.house.clock.now().after(REST_TIME);
-    }
-
-    fn call_back(&mut self, session: String, ctx: &mut Context<Self>) {
-        self.board.expect_callback(&session);
-        let wanted = session.clone();
-        let read = self.read(move |store| store.session(&wanted));
-        ctx.spawn(read.into_actor(self).map(move |known, dispatcher, ctx| {
-            let now = dispatcher.house.clock.now();
-            dispatcher.board.expect_no_callback(&session);
-            if known.is_err() {
-                dispatcher.rest();
-            }
-            if let Ok(known) = known {
-                match dispatcher.board.call_back(&session, known.as_ref(), now) {
-                    Ok(writes) if !writes.is_empty() => dispatcher.propose(writes, Box::new(|_| None)),
-                    Ok(_) => {}
-                    Err(error) => tracing::error!(session, %error, "a callback could not be made"),
-                }
-            }
-            dispatcher.go_on(ctx);
-        }));
-    }
-
-    fn set_timer(&mut self, ctx: &mut Context<Self>) {
-        if self.house.clock.is_manual() || tokio::runtime::Handle::try_current().is_err() {
-            return;
-        }
-        let now = self.house.clock.now();
-        let owed = (!self.board.callable().is_empty()).then_some(now);
-        let next = self.board.next_moment(now).into_iter().chain(owed).min();
-        let next = next.map(|moment| moment.max(now).max(self.resting_until));
-        // What is due already and has a write on its way is looked at again when that has landed.
-        let next = next.filter(|moment| *moment > now || self.on_the_way.is_empty());
-        if next == self.timer.as_ref().map(|(moment, _)| *moment) {
-            return;
-        }
-        if let Some((_, timer)) = self.timer.take() {
-            ctx.cancel_future(timer);
-        }
-        if let Some(moment) = next {
-            let timer = ctx.run_later(moment.since(now).max(TICK_MIN), |dispatcher, ctx| {
-                dispatcher.timer = None;
-                dispatcher.perform(Command::Tick { reply: None }, ctx);
-                dispatcher.go_on(ctx);
-            });
-            self.timer = Some((moment, timer));
-        }
-    }
 }
-
-/// How long the store is left alone after it failed, before what time has brought is tried again.
-const REST_TIME: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// Timers are no finer than this.
-const TICK_MIN: std::time::Duration = std::time::Duration::from_millis(1);

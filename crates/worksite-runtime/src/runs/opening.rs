@@ -3,6 +3,7 @@
 
 use super::dispatcher::Dispatcher;
 use super::error::RunError;
+use super::letter;
 use crate::persistence::{Answer, Read};
 use crate::runtime::House;
 use crate::supervisor::Supervisor;
@@ -30,9 +31,11 @@ async fn open(house: Arc<House>, policy: RunPolicy) -> Result<(Addr<Dispatcher>,
     for (id, reason) in &recovered.unreadable {
         tracing::error!(%id, reason, "a run cannot be read, and nobody will run it");
     }
+    let orphans = recovered.active.iter().filter(|run| run.status.is_held() && run.epoch < recovered.epoch);
+    let at_work = letter::of(&house, orphans.map(|run| run.id).collect()).await?;
     let (now, unreadable) = (house.clock.now(), recovered.unreadable.len());
     let mut board = RunBoard::new(policy, recovered, house.seed, now);
-    let (writes, report) = board.recover(unreadable, now);
+    let (writes, report) = board.recover(unreadable, &at_work, now);
     if !writes.is_empty() {
         let (answer, verdict) = oneshot::channel();
         house.directory.count_departure();
@@ -41,5 +44,10 @@ async fn open(house: Arc<House>, policy: RunPolicy) -> Result<(Addr<Dispatcher>,
         writes.iter().for_each(|write| board.apply(write, now));
         tracing::info!(?report, "runs of an earlier life were resolved");
     }
-    Ok((Dispatcher::new(house, board).start(), report))
+    let followed: Vec<_> = at_work.into_iter().filter_map(|id| board.get(id).cloned()).collect();
+    let dispatcher = Dispatcher::new(house.clone(), board).start();
+    for run in followed {
+        actix::spawn(letter::follow(dispatcher.clone(), house.clone(), run));
+    }
+    Ok((dispatcher, report))
 }

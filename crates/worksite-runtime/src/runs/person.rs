@@ -1,14 +1,14 @@
 //! Person runners own the way from a run to a worker of this house and back: a run is a message to its person, under the
 //! run's own key, so that a run that is given out again after a crash is not done twice: its reply is known.
 
-use super::command::{Command, RunnerCommand};
-use super::dispatcher::{Dispatcher, Do};
+use super::command::RunnerCommand;
+use super::dispatcher::Dispatcher;
+use super::letter::{self, beating, end, follow, say};
 use super::process::{STORE_TIME, poll, register, say_until_heard};
-use crate::Runtime;
 use crate::runtime::Handle;
+use crate::{AskError, Runtime};
 use actix::prelude::*;
 use std::sync::{Arc, Weak};
-use tokio::sync::oneshot;
 use worksite_model::{Draft, Payload, PersonId, Run, RunReport, RunnerInfo};
 
 /// A worker of this house as a runner: its person's routine is sent each run's payload as a message, under the run's id as
@@ -74,38 +74,20 @@ async fn employ(dispatcher: Addr<Dispatcher>, employed: PersonRunner, runtime: W
 async fn perform(dispatcher: Addr<Dispatcher>, runtime: Runtime, person: PersonId, run: Arc<Run>) {
     say(&dispatcher, &run, RunReport::Started);
     let payload = run.draft.payload.clone().or_else(|| Payload::encode(&()).ok());
-    let asked = payload.map(|payload| runtime.ask_payload(Draft::of(person, payload).key(run.id.to_string())));
+    let asked = payload.map(|payload| runtime.ask_payload(Draft::of(person, payload).key(letter::key(run.id))));
+    let house = runtime.0.house.clone();
     // The house stays open no longer than its handles: the message is on the disk by now.
     drop(runtime);
     let Some(asked) = asked else { return };
-    let report = match beating(&dispatcher, &run, asked).await {
-        Ok(reply) => RunReport::Completed(reply),
+    match beating(&dispatcher, &run, asked).await {
         Err(error) if error.advice() == worksite_model::Advice::RetryLater => {
             // Not at once: it would get it again, and nothing would have changed.
             beating(&dispatcher, &run, tokio::time::sleep(STORE_TIME)).await;
-            RunReport::GivenBack
+            say_until_heard(dispatcher, run.id, run.fence, RunReport::GivenBack).await;
         }
-        Err(crate::AskError::Stopped) => return,
-        Err(error) => RunReport::Failed(error.to_string()),
-    };
-    say_until_heard(dispatcher, run.id, run.fence, report).await;
-}
-
-/// Waits for an answer, and says meanwhile that it is still waited for: the worker is one of this house.
-async fn beating<T>(dispatcher: &Addr<Dispatcher>, run: &Run, answer: impl Future<Output = T>) -> T {
-    let mut answer = Box::pin(answer);
-    loop {
-        match tokio::time::timeout(BEAT, &mut answer).await {
-            Ok(answer) => return answer,
-            Err(_elapsed) => say(dispatcher, run, RunReport::Alive),
-        }
+        Err(AskError::Stopped) => {}
+        // The message waits, and nobody else is to do what it asks for.
+        Err(AskError::Held(_)) => follow(dispatcher, house, run).await,
+        ended => end(dispatcher, &run, ended).await,
     }
-}
-
-/// How often it is said that a worker is still at it.
-const BEAT: std::time::Duration = std::time::Duration::from_secs(10);
-
-fn say(dispatcher: &Addr<Dispatcher>, run: &Run, report: RunReport) {
-    let (reply, _unheard) = oneshot::channel();
-    dispatcher.do_send(Do(Command::Report { id: run.id, fence: run.fence, report, reply }));
 }

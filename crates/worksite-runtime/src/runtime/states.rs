@@ -3,6 +3,7 @@
 use super::Runtime;
 use crate::DeskError;
 use crate::update::Update;
+use tokio::sync::oneshot;
 use worksite_model::{Durable, EnvelopeId, PersonId, Revision, Timestamp};
 
 impl Runtime {
@@ -35,12 +36,21 @@ impl Runtime {
         let place = self.house().registry.place(routine).ok_or(DeskError::OtherState)?;
         let (person, (update, result)) = (person.into(), Update::new(place, change));
         self.wake(person).await?.do_send(update);
+        self.heard(person, result).await
+    }
+
+    /// What became of a change that was asked of a worker; one that went without a word was let go, or died.
+    pub(crate) async fn heard<T>(
+        &self,
+        person: PersonId,
+        result: oneshot::Receiver<Result<T, DeskError>>,
+    ) -> Result<T, DeskError> {
         match result.await {
             Ok(result) => result,
             Err(_dropped) if self.house().directory.is_closed() => Err(DeskError::Stopped),
             // Its person left before its turn came.
             Err(_dropped) if !self.house().directory.is_active(person) => Err(DeskError::UnknownPerson(person)),
-            Err(_dropped) => Err(DeskError::Panicked),
+            Err(_dropped) => Err(DeskError::Removed),
         }
     }
 
@@ -102,6 +112,6 @@ impl Runtime {
             revisions.into_iter().find(|known| known.number == revision).ok_or(DeskError::NoRevision(revision))?;
         let (update, result) = Update::replace(place, known, wanted.payload);
         self.wake(person).await?.do_send(update);
-        result.await.map_err(|_dropped| DeskError::Stopped)?
+        self.heard(person, result).await
     }
 }

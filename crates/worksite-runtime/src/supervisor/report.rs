@@ -1,12 +1,11 @@
 //! What became of a group of changes, acted on in commit order.
 
-use super::Supervisor;
+use super::{Asked, Supervisor};
 use crate::error::{CommitFailure, DeskError};
 use crate::persistence::AskAnswer;
 use crate::worker::{Deliver, Dismiss, Forget, Rest, Settled, Unsettled};
 use actix::prelude::*;
 use std::collections::BTreeMap;
-use std::collections::hash_map::Entry as MapEntry;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use worksite_model::{Committed, Entry, EnvelopeId, Fate, PersonId, Quarantined, Removal};
@@ -39,7 +38,7 @@ pub(crate) struct Failed {
 /// Who waits for a commit to have been acted on.
 pub(crate) enum Waiter {
     /// Somebody who asks: told when the envelope is settled.
-    Asker { entry: Entry, replied: oneshot::Sender<AskAnswer> },
+    Asker { person: PersonId, entry: Entry, replied: oneshot::Sender<AskAnswer> },
     /// The worker that proposed it.
     Worker { generation: u32, tidies: bool },
     /// Somebody who changed the house itself.
@@ -102,6 +101,9 @@ impl Supervisor {
         ahead: bool,
         ctx: &mut Context<Self>,
     ) {
+        if !matches!(waiter, Some(Waiter::Worker { tidies: true, .. })) {
+            self.look_for_room(&committed);
+        }
         if committed.cleared {
             self.house.board.forget(None);
             for worker in self.house.directory.clear_seats() {
@@ -169,13 +171,10 @@ impl Supervisor {
             Some(Waiter::House(answer)) => {
                 let _gone = answer.send(Ok(committed));
             }
-            Some(Waiter::Asker { entry: Entry::Known { fate, .. }, replied }) if fate != Fate::Waiting => {
+            Some(Waiter::Asker { entry: Entry::Known { fate, .. }, replied, .. }) if fate != Fate::Waiting => {
                 let _gone = replied.send(Ok(fate));
             }
-            Some(Waiter::Asker { entry, replied }) => match self.asks.entry(entry.id()) {
-                MapEntry::Occupied(mut askers) => askers.get_mut().1.push(replied),
-                MapEntry::Vacant(nobody) => drop(nobody.insert((replied, Vec::new()))),
-            },
+            Some(Waiter::Asker { person, entry, replied }) => self.await_fate(person, entry.id(), replied),
         }
     }
 
@@ -197,7 +196,7 @@ impl Supervisor {
     }
 
     pub(super) fn reply(&mut self, id: EnvelopeId, fate: impl FnOnce() -> Fate) {
-        let Some((asker, others)) = self.asks.remove(&id) else { return };
+        let Some(Asked { asker, others, .. }) = self.asks.remove(&id) else { return };
         let fate = fate();
         self.replies.extend(others.into_iter().map(|asker| (asker, fate.clone())));
         self.replies.push((asker, fate));

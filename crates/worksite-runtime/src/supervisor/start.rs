@@ -63,6 +63,9 @@ impl Handler<Left> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Left { person, generation, why }: Left, ctx: &mut Self::Context) {
+        if self.held.get(&person) == Some(&generation) {
+            self.held.remove(&person);
+        }
         // What volatile jobs it had are lost with it.
         self.tell_of_jobs(&[], ctx);
         if !self.house.directory.unseat(person, generation) && why != Departed::Stopped {

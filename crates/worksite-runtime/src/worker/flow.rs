@@ -6,6 +6,7 @@ use crate::directory::NoPlace;
 use crate::error::{CommitFailure, DeskError};
 use crate::flows::{Act, Scene, VolatileJobs};
 use crate::status::Status;
+use crate::supervisor::FoundNoRoom;
 use crate::update::Made;
 use actix::prelude::*;
 use futures_util::FutureExt;
@@ -14,8 +15,8 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use worksite_model::flow::{Admission, Engine, Flow, FlowMoment, FlowSaved, JobId, LogicKind, Post, TaskEnd, TaskRun};
 use worksite_model::{
-    Burial, Change, Delivery, Draft, EnvelopeId, FailureKind, Overflow, Recovered, Refusal, RoutineFailure, Settlement,
-    StateWrite, StoreError, Timestamp, accept,
+    Burial, Change, Delivery, Draft, EnvelopeId, FailureKind, Overflow, PersonId, Recovered, Refusal, RoutineFailure,
+    Settlement, StateWrite, StoreError, Timestamp, accept,
 };
 
 /// How often a change that nobody in particular is to blame for may be refused before the worker is held.
@@ -51,6 +52,34 @@ enum Culprit {
     Task(u64),
     /// What came due: turns of a policy's moment, of a flush, after a back-off.
     Due,
+}
+
+/// What is taken in one activation, and what becomes of it.
+struct Taking<'a> {
+    moment: FlowMoment<'a>,
+    /// How many steps it may have, and what each of them was.
+    steps_max: usize,
+    steps: Vec<Culprit>,
+    /// What is proposed of the mail.
+    change: Change,
+}
+
+impl<'a> Taking<'a> {
+    fn begin(person: PersonId, moment: FlowMoment<'a>, steps_max: usize) -> Self {
+        let change = Change { author: Some(person), ..Change::default() };
+        Self { moment, steps_max, steps: Vec::new(), change }
+    }
+
+    /// Whether it may have another step.
+    fn goes_on(&self) -> bool {
+        self.steps.len() < self.steps_max
+    }
+
+    /// A post was taken, or turned away: it is settled.
+    fn settle(&mut self, delivery: &Delivery) {
+        self.steps.push(Culprit::Post(delivery.id()));
+        self.change.settled.push(settlement(delivery));
+    }
 }
 
 impl FlowDesk {
@@ -149,16 +178,17 @@ impl Worker {
         let moment = FlowMoment { clock, ..FlowMoment::at(now) };
         desk.engine.rest(self.paused);
         self.start_tasks(&mut desk, ctx);
-        let mut change = Change { author: Some(self.person), ..Change::default() };
         self.act_by_hand(&mut desk, now);
-        let steps = if desk.singly == 0 {
-            let steps = self.step_flow(&mut desk, &mut change, moment, house.limits.activation_deliveries_max);
+        let steps_max = if desk.singly == 0 { house.limits.activation_deliveries_max } else { 1 };
+        let mut taking = Taking::begin(self.person, moment, steps_max);
+        if desk.singly == 0 {
+            self.step_flow(&mut desk, &mut taking);
             desk.engine.wake(FlowMoment { idle: self.is_idle_but_for(&desk), ..moment });
             desk.alone = None;
-            steps
         } else {
-            self.step_singly(&mut desk, &mut change, moment)
-        };
+            self.step_singly(&mut desk, &mut taking);
+        }
+        let Taking { change, steps, .. } = taking;
         desk.volatile.end(desk.engine.ended_volatile(), || self.tell_volatile());
         let settles = !change.settled.is_empty() || !change.buried.is_empty();
         let by_hand = !desk.made.is_empty() && desk.engine.is_dirty();
@@ -202,82 +232,65 @@ impl Worker {
 
     /// One step, and nothing beside it, so that it is known who is to blame: first what was done by hand, then what comes
     /// due, then one of the rest.
-    fn step_singly(&mut self, desk: &mut FlowDesk, change: &mut Change, moment: FlowMoment<'_>) -> Vec<Culprit> {
+    fn step_singly(&mut self, desk: &mut FlowDesk, taking: &mut Taking<'_>) {
         desk.alone = None;
         if !desk.made.is_empty() && desk.engine.is_dirty() {
-            return Vec::new();
+            return;
         }
         let turns = desk.engine.turns();
         let blamed = desk.blamed.take_if(|(culprit, _)| *culprit == Culprit::Due).map(|(_, reason)| reason);
-        desk.engine.wake(FlowMoment { idle: self.is_idle_but_for(desk), refused: blamed.as_deref(), ..moment });
+        let idle = self.is_idle_but_for(desk);
+        desk.engine.wake(FlowMoment { idle, refused: blamed.as_deref(), ..taking.moment });
         if desk.engine.turns() > turns {
             desk.alone = Some(Culprit::Due);
-            return Vec::new();
+            return;
         }
-        let steps = self.step_flow(desk, change, moment, 1);
-        desk.alone = steps.first().copied();
-        steps
+        self.step_flow(desk, taking);
+        desk.alone = taking.steps.first().copied();
     }
 
-    /// What there is to be taken, up to so many steps; gives what each of them was.
-    fn step_flow(
-        &mut self,
-        desk: &mut FlowDesk,
-        change: &mut Change,
-        moment: FlowMoment<'_>,
-        steps_max: usize,
-    ) -> Vec<Culprit> {
-        let mut steps = Vec::new();
-        while steps.len() < steps_max
+    /// What there is to be taken, as far as it goes on.
+    fn step_flow(&mut self, desk: &mut FlowDesk, taking: &mut Taking<'_>) {
+        while taking.goes_on()
             && let Some(end) = desk.ends.pop_front()
         {
-            steps.push(Culprit::Task(end.id()));
+            taking.steps.push(Culprit::Task(end.id()));
             desk.running.remove(&end.id());
             let end = match desk.blamed.take_if(|(culprit, _)| *culprit == Culprit::Task(end.id())) {
                 Some((_, reason)) => TaskEnd::failed(end.id(), RoutineFailure::new(FailureKind::Refused, reason)),
                 None => end,
             };
-            desk.engine.finish(end, moment);
+            desk.engine.finish(end, taking.moment);
         }
         for (delivery, post) in std::mem::take(&mut desk.held) {
-            self.offer_in_order(desk, delivery, post, moment, steps.len() < steps_max, (&mut steps, change));
+            self.offer_in_order(desk, taking, delivery, post);
         }
-        while steps.len() < steps_max
+        while taking.goes_on()
             && let Some(delivery) = self.inbox.take()
         {
             let post = match delivery.envelope.draft.payload.decode::<Post>() {
                 Ok(post) => post,
                 Err(error) => {
                     let failure = RoutineFailure::new(FailureKind::Undecodable, error.to_string());
-                    change.buried.push(Burial::of(&delivery, failure));
+                    taking.change.buried.push(Burial::of(&delivery, failure));
                     continue;
                 }
             };
-            self.offer_in_order(desk, delivery, post, moment, true, (&mut steps, change));
+            self.offer_in_order(desk, taking, delivery, post);
         }
-        steps
     }
 
     /// Offers a post to the engine, unless an earlier one waits for the same slot: nobody overtakes it.
-    fn offer_in_order(
-        &self,
-        desk: &mut FlowDesk,
-        delivery: Delivery,
-        post: Post,
-        moment: FlowMoment<'_>,
-        may: bool,
-        (steps, change): (&mut Vec<Culprit>, &mut Change),
-    ) {
+    fn offer_in_order(&self, desk: &mut FlowDesk, taking: &mut Taking<'_>, delivery: Delivery, post: Post) {
         let waits = |(_, held): &(Delivery, Post)| held.slot == post.slot && held.routine == post.routine;
-        if may && !desk.held.iter().any(waits) && self.offer(desk, &delivery, &post, moment) {
-            steps.push(Culprit::Post(delivery.id()));
-            change.settled.push(settlement(&delivery));
-        } else if may && desk.waits_until(&delivery, &post).is_some_and(|until| until <= moment.now) {
+        let (may, now) = (taking.goes_on(), taking.moment.now);
+        if may && !desk.held.iter().any(waits) && self.offer(desk, &delivery, &post, taking.moment) {
+            taking.settle(&delivery);
+        } else if may && desk.waits_until(&delivery, &post).is_some_and(|until| until <= now) {
             let reason = format!("the slot {}.{} was full for too long", post.routine, post.slot);
             let (first, accepted_at) = (JobId::of(delivery.id(), 0), delivery.envelope.accepted_at);
-            desk.engine.refuse(&post, first, accepted_at, &reason, moment.now);
-            steps.push(Culprit::Post(delivery.id()));
-            change.settled.push(settlement(&delivery));
+            desk.engine.refuse(&post, first, accepted_at, &reason, now);
+            taking.settle(&delivery);
         } else {
             desk.held.push_back((delivery, post));
         }
@@ -311,8 +324,16 @@ impl Worker {
         if let Err(trouble) = self.reserve_for_flow(&mut drafts) {
             return match trouble {
                 NoPlace::Rejected(rejection) => self.flow_refused(rejection.to_string(), steps, ctx),
-                // One by one they may fit.
-                NoPlace::Full { .. } => self.again_later(steps, ctx),
+                NoPlace::Full { draft, limit, .. } => {
+                    // Several may fit one by one.
+                    if steps <= 1
+                        && let Some(supervisor) = self.supervisor.upgrade()
+                    {
+                        let reason = format!("the inbox of person {} is full: {limit} is reached", drafts[draft].to);
+                        supervisor.do_send(FoundNoRoom { person: self.person, reason });
+                    }
+                    self.again_later(steps, ctx);
+                }
             };
         }
         let person = self.person;

@@ -6,7 +6,6 @@ use crate::execute::{self};
 use crate::update::{Made, Update};
 use actix::prelude::*;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use worksite_model::{Change, LiveState, Payload, StateWrite, StoreError};
 
 /// What the application changes itself.
@@ -60,7 +59,7 @@ impl Worker {
     ) {
         let mut written: Option<StateWrite> = None;
         while let Some(update) = updates.pop_front() {
-            let made = catch_unwind(AssertUnwindSafe(|| update.apply(&mut state)));
+            let made = update.apply(&mut state);
             let encoded = made.map_err(drop).and_then(|made| match self.encode(place, &state) {
                 Ok(write) => Ok((made, write)),
                 Err(failure) => {
