@@ -122,11 +122,13 @@ impl Store for SqliteStore {
     }
 
     fn run(&mut self, id: RunId) -> Result<Option<Run>, StoreError> {
-        run::run(&self.connection, id).map_err(|error| read_error(&error))
+        let found = run::run(&self.connection, id).map_err(|error| read_error(&error))?;
+        Ok(found.and_then(Result::ok))
     }
 
     fn run_history(&mut self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
-        run::history(&self.connection, filter).map_err(|error| read_error(&error))
+        let found = run::history(&self.connection, filter).map_err(|error| read_error(&error))?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     fn session(&mut self, id: &str) -> Result<Option<Session>, StoreError> {

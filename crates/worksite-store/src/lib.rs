@@ -35,7 +35,7 @@ mod row;
 mod run;
 
 mod reader;
-pub use reader::{InboxSummary, Reader};
+pub use reader::{FlowSummary, FoundRun, InboxSummary, Reader, RunnerSummary};
 
 mod copy;
 pub use copy::CopyError;
