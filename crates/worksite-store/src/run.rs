@@ -27,6 +27,10 @@ const LIVE_COLUMNS: &str = "number, tail, status, kind, session, parent, mode, a
 const ENDED_COLUMNS: &str = "ended_at, called_back, result_encoding, result_type, result_version, result_checksum, \
      result_body";
 
+/// Where, among all of these columns, the five of what a run was told begin, and those of what it came to.
+pub(crate) const PAYLOAD: usize = 22;
+pub(crate) const RESULT: usize = 36;
+
 /// While all live runs are read, each page is looked at once: a cache would hold the table a second time, beside the runs.
 const READING_CACHE_KIB: u32 = 256;
 
@@ -343,6 +347,16 @@ fn select(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Res
     Ok(runs)
 }
 
+/// Every run there is, for [`read`].
+pub(crate) fn every() -> String {
+    format!("SELECT {LIVE_COLUMNS}, {ENDED_COLUMNS} FROM runs ORDER BY number")
+}
+
+/// Reads one of [`every`] run; what is wrong with it, when it cannot be read.
+pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Run, String>> {
+    Words::default().run(row, Extent::Whole)
+}
+
 /// How many runs stand how, of those that are kept. Live and ended ones are counted in the index each of them is in.
 pub(crate) fn count(connection: &Connection) -> rusqlite::Result<BTreeMap<RunStatus, u64>> {
     let mut counts: BTreeMap<_, _> = RunStatus::ALL.map(|status| (status, 0)).into();
@@ -425,7 +439,7 @@ impl Words {
         };
         let draft = RunDraft {
             agent: text(row, 7)?,
-            payload: row::payload(row, 22)?,
+            payload: row::payload(row, PAYLOAD)?,
             project_dir: text(row, 8)?,
             session,
             parent: text(row, 5)?,
@@ -456,7 +470,7 @@ impl Words {
         if extent == Extent::Whole {
             run.ended_at = moment(row, 34)?;
             run.called_back = row.get_ref(35)?.as_str_or_null()?.and_then(|id| id.parse().ok());
-            run.result = row::payload(row, 36)?.map(Box::new);
+            run.result = row::payload(row, RESULT)?.map(Box::new);
         }
         Ok(Ok(run))
     }
@@ -577,7 +591,7 @@ fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Duration>> {
     Ok(micros.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))))
 }
 
-fn id(row: &Row<'_>) -> rusqlite::Result<RunId> {
+pub(crate) fn id(row: &Row<'_>) -> rusqlite::Result<RunId> {
     Ok(RunId::from_halves(row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))
 }
 
