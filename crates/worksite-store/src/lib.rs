@@ -13,6 +13,8 @@ mod lock;
 
 mod schema;
 
+mod store;
+
 mod commit;
 
 mod fleeting;
