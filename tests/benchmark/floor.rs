@@ -191,7 +191,9 @@ struct Writer {
 
 impl Writer {
     fn new(shape: Shape, connection: Connection) -> Self {
-        connection.execute_batch("CREATE TABLE segments (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT").expect("sql");
+        connection
+            .execute_batch("CREATE TABLE segments (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT")
+            .expect("sql");
         let (left, segments, states) = Default::default();
         Self { shape, connection, groups: 0, left, segments, states }
     }

@@ -9,8 +9,8 @@
 use crate::Effort;
 use crate::durable::{self, in_turns, work};
 use crate::runs;
-use crate::ticks;
 use crate::table::{Figure, Row};
+use crate::ticks;
 use std::process::Command;
 use worksite::prelude::*;
 

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use worksite::prelude::{JobId, JobStatus, RunId, RunStatus};
 
 /// Looks at a site's file, copies it, and sends dead letters again.
 ///
@@ -28,6 +29,73 @@ pub(crate) struct Page {
     /// Only those with higher numbers
     #[arg(long, default_value_t = 0)]
     pub(crate) after: i64,
+}
+
+/// Which runs.
+#[derive(Debug, Args)]
+pub(crate) struct WhichRuns {
+    /// Only those that stand so; several may be given
+    #[arg(long = "status", value_parser = run_status)]
+    pub(crate) statuses: Vec<RunStatus>,
+    /// Only those of this session
+    #[arg(long)]
+    pub(crate) session: Option<String>,
+    /// Only those that were asked for in this session
+    #[arg(long)]
+    pub(crate) parent: Option<String>,
+    /// Only those by this agent
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// Only those this runner has, or had last
+    #[arg(long)]
+    pub(crate) runner: Option<String>,
+    /// Only those of this schedule
+    #[arg(long)]
+    pub(crate) schedule: Option<String>,
+    /// How many at most
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Only those older than this one
+    #[arg(long)]
+    pub(crate) before: Option<RunId>,
+}
+
+fn run_status(name: &str) -> Result<RunStatus, String> {
+    let names = RunStatus::ALL.map(RunStatus::name).join(", ");
+    RunStatus::from_name(name).ok_or_else(|| format!("a run is {names}"))
+}
+
+/// Which jobs.
+#[derive(Debug, Args)]
+pub(crate) struct WhichJobs {
+    /// Only those of this worker: a number or a name
+    #[arg(long)]
+    pub(crate) worker: Option<String>,
+    /// Only those of this flow
+    #[arg(long)]
+    pub(crate) flow: Option<String>,
+    /// Only those that stand so
+    #[arg(long, value_parser = job_status)]
+    pub(crate) status: Option<JobStatus>,
+    /// Only those that this job posted
+    #[arg(long)]
+    pub(crate) parent: Option<JobId>,
+    /// How many at most
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Only those after this one
+    #[arg(long)]
+    pub(crate) after: Option<JobId>,
+}
+
+/// A pending job has no row that could be listed.
+fn job_status(name: &str) -> Result<JobStatus, String> {
+    let kept = JobStatus::ALL.into_iter().filter(|status| *status != JobStatus::Pending);
+    kept.into_iter().find(|status| status.name() == name).ok_or_else(|| {
+        "a job that has been taken from its post is running, completed, failed or cancelled; the others are posts in the \
+         inbox of their worker"
+            .into()
+    })
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,6 +131,26 @@ pub(crate) enum Command {
         name: String,
         #[command(flatten)]
         page: Page,
+    },
+    /// How many runs of the queue stand how
+    Queue,
+    /// The runs of the queue, live and ended, the newest first
+    Runs(WhichRuns),
+    /// All that is known of a run, and how it has moved if that was logged
+    Run {
+        /// Its id
+        id: RunId,
+    },
+    /// Who holds how many runs
+    Runners,
+    /// The workers of flows, and how many of their jobs stand how
+    Flows,
+    /// The jobs of flows
+    Jobs(WhichJobs),
+    /// All that is known of a job, with what waits of it
+    Job {
+        /// Its id
+        id: JobId,
     },
     /// The log of facts that durable subscriptions read
     Facts {

@@ -16,10 +16,24 @@ pub(crate) fn check(reader: &Reader, printer: &mut Printer) -> Ended {
         "history": report.history,
         "keys": report.keys,
         "quarantine": report.quarantine,
+        "runs": report.runs,
+        "jobs": report.jobs,
         "problems": report.problems,
         "sound": report.is_sound(),
     });
-    let keys = ["people", "envelopes", "states", "dead_letters", "threads", "history", "keys", "quarantine", "sound"];
+    let keys = [
+        "people",
+        "envelopes",
+        "states",
+        "dead_letters",
+        "threads",
+        "history",
+        "keys",
+        "quarantine",
+        "runs",
+        "jobs",
+        "sound",
+    ];
     printer.object(&keys, &object)?;
     for problem in &report.problems {
         printer.say(problem)?;

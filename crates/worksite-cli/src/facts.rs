@@ -61,6 +61,7 @@ fn row(logged: &LoggedFact) -> Value {
         Fact::Paused { .. } => ("paused", String::new()),
         Fact::Resumed { .. } => ("resumed", String::new()),
         Fact::JobEnded { job, status, .. } => ("job", format!("{job} {status}")),
+        Fact::RunMoved { run } => ("run", format!("{} {}", run.id, run.status)),
         Fact::Cleared => ("cleared", String::new()),
         Fact::Announced { announcement, .. } => ("announced", announcement.topic.to_string()),
         other => ("other", format!("{other:?}")),

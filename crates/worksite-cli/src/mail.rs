@@ -5,7 +5,7 @@ use crate::letter::{envelope, with};
 use crate::printer::Printer;
 use crate::site::People;
 use crate::{Ended, Ending};
-use serde_json::{Value, json};
+use serde_json::json;
 use worksite::prelude::*;
 use worksite::store::Reader;
 
@@ -26,7 +26,7 @@ pub(crate) fn inbox(reader: &Reader, person: &str, page: Page, printer: &mut Pri
         .collect();
     let columns = ["id", "from_name", "priority", "attempt", "due", "accepted_at", "kind", "thread", "payload"];
     printer.list(&columns, &rows)?;
-    say_if_full(&rows, page, printer)?;
+    printer.say_if_full(&rows, page.limit, "--after")?;
     Ok(Ending::fine_if(mail.iter().all(Result::is_ok)))
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn dead(reader: &Reader, page: Page, printer: &mut Printer) -> Ended 
     };
     let rows: Vec<_> = letters.iter().map(row).collect();
     printer.list(&["id", "to_name", "from_name", "attempts", "buried_at", "failure", "payload"], &rows)?;
-    say_if_full(&rows, page, printer)?;
+    printer.say_if_full(&rows, page.limit, "--after")?;
     Ok(Ending::Fine)
 }
 
@@ -56,12 +56,6 @@ pub(crate) fn thread(reader: &Reader, name: &str, page: Page, printer: &mut Prin
     };
     let rows: Vec<_> = entries.iter().map(row).collect();
     printer.list(&["id", "from_name", "to_name", "standing", "accepted_at", "kind", "payload"], &rows)?;
-    say_if_full(&rows, page, printer)?;
+    printer.say_if_full(&rows, page.limit, "--after")?;
     Ok(Ending::Fine)
-}
-
-/// There may be more than was shown.
-fn say_if_full(rows: &[Value], page: Page, printer: &mut Printer) -> std::io::Result<()> {
-    let last = rows.last().filter(|_| rows.len() == page.limit as usize).and_then(|row| row["id"].as_i64());
-    last.map_or(Ok(()), |last| printer.say(&format!("there may be more: --after {last}")))
 }

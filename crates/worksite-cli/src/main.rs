@@ -8,11 +8,13 @@ mod arguments;
 mod check;
 mod copies;
 mod facts;
+mod jobs;
 mod letter;
 mod mail;
 mod moment;
 mod printer;
 mod redrive;
+mod runs;
 mod site;
 mod workers;
 
@@ -69,6 +71,13 @@ fn carry_out(arguments: Arguments, printer: &mut Printer) -> Ended {
         Command::Inbox { person: Some(person), page } => mail::inbox(&site::open(&file)?, &person, page, printer),
         Command::Dead { page } => mail::dead(&site::open(&file)?, page, printer),
         Command::Thread { name, page } => mail::thread(&site::open(&file)?, &name, page, printer),
+        Command::Queue => runs::queue(&site::open(&file)?, printer),
+        Command::Runs(which) => runs::list(&site::open(&file)?, which, printer),
+        Command::Run { id } => runs::run(&site::open(&file)?, id, printer),
+        Command::Runners => runs::runners(&site::open(&file)?, printer),
+        Command::Flows => jobs::flows(&site::open(&file)?, printer),
+        Command::Jobs(which) => jobs::list(&site::open(&file)?, which, printer),
+        Command::Job { id } => jobs::job(&site::open(&file)?, id, printer),
         Command::Redrive { ids, all: _ } => redrive::redrive(&file, ids, printer),
         Command::Facts { follow, page } => facts::facts(&site::open(&file)?, page, follow, printer),
         Command::Cursors => facts::cursors(&site::open(&file)?, printer),

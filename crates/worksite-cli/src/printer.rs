@@ -38,9 +38,33 @@ impl Printer {
         if self.json {
             return writeln!(self.out, "{object}");
         }
-        let head = |key: &&str| Cell { text: key.replace('_', " "), number: false };
-        let lines: Vec<_> = keys.iter().map(|key| vec![head(key), Cell::of(key, &object[*key])]).collect();
+        // Numbers alone stand below each other by their last digits; among texts they begin where those do.
+        let texts = keys.iter().any(|key| object[*key].is_string());
+        let line = |key: &&str| {
+            let (head, cell) = (Cell { text: key.replace('_', " "), number: false }, Cell::of(key, &object[*key]));
+            vec![head, Cell { number: cell.number && !texts, ..cell }]
+        };
+        let lines: Vec<_> = keys.iter().map(line).collect();
         self.table(&lines)
+    }
+
+    /// What else belongs to an object that was printed: a table for people, apart from it; for programs it is in the object.
+    pub(crate) fn part(&mut self, columns: &[&str], rows: &[Value]) -> io::Result<()> {
+        if self.json || rows.is_empty() {
+            return Ok(());
+        }
+        writeln!(self.out)?;
+        self.list(columns, rows)
+    }
+
+    /// Says that there may be more than this page, and how to get it: by the id of its last row.
+    pub(crate) fn say_if_full(&mut self, rows: &[Value], limit: u32, by: &str) -> io::Result<()> {
+        let Some(last) = rows.last().filter(|_| rows.len() == limit as usize) else { return Ok(()) };
+        match &last["id"] {
+            Value::Null => Ok(()),
+            Value::String(id) => self.say(&format!("there may be more: {by} {id}")),
+            id => self.say(&format!("there may be more: {by} {id}")),
+        }
     }
 
     /// A sentence for people alone.
@@ -94,13 +118,12 @@ impl Cell {
         let text = match value {
             Value::Null => String::new(),
             Value::Bool(yes) => if *yes { "yes" } else { "no" }.into(),
-            Value::Number(number) if key == "due" || key.ends_with("_at") => {
-                number.as_i64().map(moment::utc).unwrap_or_default()
-            }
+            Value::Number(number) if is_moment(key) => number.as_i64().map(moment::utc).unwrap_or_default(),
             Value::Number(number) => return Self { text: number.to_string(), number: true },
             Value::String(text) => shortened(&clean(text)),
-            Value::Array(states) => {
-                states.iter().filter_map(|state| state["routine"].as_str()).map(clean).collect::<Vec<_>>().join(", ")
+            Value::Array(parts) => {
+                let names = parts.iter().filter_map(|part| part.as_str().or(part["routine"].as_str()));
+                shortened(&names.map(clean).collect::<Vec<_>>().join(", "))
             }
             Value::Object(payload) => shortened(&clean(&letter::in_words(payload))),
         };
@@ -110,6 +133,11 @@ impl Cell {
     fn width(&self) -> usize {
         self.text.chars().count()
     }
+}
+
+/// Whether what goes under this name is a time, in microseconds since 1970.
+fn is_moment(key: &str) -> bool {
+    matches!(key, "due" | "deadline" | "lease_until") || key.ends_with("_at")
 }
 
 /// Mail comes from anywhere: what would move the cursor or colour the terminal is shown as an escape.

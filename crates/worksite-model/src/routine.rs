@@ -6,8 +6,7 @@
 
 use crate::{
     Announcement, Delivery, Draft, Durable, Effects, Envelope, FailureKind, KeepStates, NamedWrite, Outcome, Parcel,
-    Payload, PayloadError, Performed, PersonId, RegistryError, RetryPolicy, RoutineFailure, Timestamp,
-    chance,
+    Payload, PayloadError, Performed, PersonId, RegistryError, RetryPolicy, RoutineFailure, Timestamp, chance,
 };
 use std::any::Any;
 use std::borrow::Cow;

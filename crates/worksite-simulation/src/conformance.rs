@@ -846,6 +846,7 @@ fn a_job_ends_once_and_comes_back_as_it_was(open: Open<'_>) {
     assert_eq!(page(store.as_mut(), JobFilter { after: Some(JobId(1)), ..JobFilter::default() }), [2, 3]);
     assert_eq!(page(store.as_mut(), JobFilter { worker: Some(PersonId(2)), ..JobFilter::default() }), [2]);
     assert_eq!(page(store.as_mut(), JobFilter { status: Some(Completed), ..JobFilter::default() }), [2, 4]);
+    assert_eq!(page(store.as_mut(), JobFilter { parent: Some(JobId(1)), ..JobFilter::default() }), [3]);
     granted(store.as_mut(), Change::sync(people(&[2, 3]), Departure::Purge));
     let ended = store.job(JobId(1)).expect("readable").expect("it is kept");
     assert_eq!((ended.status, ended.ended_at), (Cancelled, Some(AT)), "a purged worker's jobs are called off");

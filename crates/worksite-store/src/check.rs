@@ -4,7 +4,8 @@
 use crate::error::read_error;
 use crate::open::Mirrors;
 use crate::reader::Reader;
-use crate::row;
+use crate::{row, run};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use worksite_model::{StoreError, Tally};
 
@@ -32,6 +33,10 @@ pub struct CheckReport {
     pub quarantine: u64,
     /// People who were ever on the roster.
     pub people: u64,
+    /// Runs of the queue, live and ended.
+    pub runs: u64,
+    /// Jobs of flows.
+    pub jobs: u64,
 }
 
 impl CheckReport {
@@ -42,8 +47,8 @@ impl CheckReport {
 }
 
 impl Reader {
-    /// Looks at the whole file, of one moment: SQLite's own integrity check, conservation, ids, keys, threads, people, and
-    /// the checksum of every body. Beside a living owner too; it takes about as long as reading the file twice.
+    /// Looks at the whole file, of one moment: SQLite's own integrity check, conservation, ids, keys, threads, people,
+    /// the checksum of every body, and runs. Beside a living owner too; it takes about as long as reading the file twice.
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be read at all. Damage that leaves it readable is a problem in the report.
@@ -55,13 +60,14 @@ impl Reader {
 /// A law that a file can show: adds what breaks it.
 type Law = fn(&Connection, &mut Vec<String>) -> rusqlite::Result<()>;
 
-const LAWS: [(&str, Law); 6] = [
+const LAWS: [(&str, Law); 7] = [
     ("conservation", conservation),
     ("ids", ids),
     ("keys", keys),
     ("threads", threads),
     ("people", people),
     ("bodies", bodies),
+    ("runs", runs),
 ];
 
 pub(crate) fn check(connection: &Connection) -> Result<CheckReport, StoreError> {
@@ -86,6 +92,8 @@ pub(crate) fn check(connection: &Connection) -> Result<CheckReport, StoreError> 
         ("keys", &mut report.keys),
         ("quarantine", &mut report.quarantine),
         ("people", &mut report.people),
+        ("runs", &mut report.runs),
+        ("jobs", &mut report.jobs),
     ] {
         match count(connection, &format!("SELECT count(*) FROM {table}")) {
             Ok(found) => *place = found,
@@ -204,21 +212,36 @@ fn bodies(connection: &Connection, problems: &mut Vec<String>) -> rusqlite::Resu
         ),
         ("keys", "'the reply under key ' || key", "key"),
         ("facts", "'fact ' || id", "id"),
+        ("jobs", "'what job ' || id || ' carries along'", "id"),
     ] {
         let rows = format!(
             "SELECT encoding, type, version, checksum, body, {name} FROM {table} WHERE encoding IS NOT NULL ORDER BY {order}"
         );
         each(connection, &rows, problems, |row| {
-            let Some(reason) = unreadable(row) else { return Ok(None) };
+            let Some(reason) = unreadable(row, 0) else { return Ok(None) };
             Ok(Some(format!("bodies: {} cannot be read: {reason}", row.get::<_, String>(5)?)))
         })?;
     }
     Ok(())
 }
 
-/// What is wrong with the payload in the first five columns, if anything.
-fn unreadable(row: &Row<'_>) -> Option<String> {
-    match row::payload(row, 0) {
+/// A run can be read, and so can what it was told and what it came to.
+fn runs(connection: &Connection, problems: &mut Vec<String>) -> rusqlite::Result<()> {
+    each(connection, &run::every(), problems, |row| {
+        let id = run::id(row)?;
+        if let Err(reason) = run::read(row)? {
+            return Ok(Some(format!("runs: {id} cannot be read: {reason}")));
+        }
+        let payloads = [("what it was told", run::PAYLOAD), ("what it came to", run::RESULT)];
+        let there = payloads.into_iter().filter(|(_, column)| row.get_ref(*column) != Ok(ValueRef::Null));
+        let wrong = there.filter_map(|(what, column)| Some((what, unreadable(row, column)?)));
+        Ok(wrong.map(|(what, reason)| format!("runs: of {id}, {what} cannot be read: {reason}")).next())
+    })
+}
+
+/// What is wrong with the payload in the five columns from this one on, if anything.
+fn unreadable(row: &Row<'_>, first: usize) -> Option<String> {
+    match row::payload(row, first) {
         Ok(Some(payload)) if payload.is_intact() => None,
         Ok(Some(_)) => Some("its checksum does not fit".into()),
         Ok(None) => Some("its encoding is unknown".into()),
@@ -270,9 +293,10 @@ mod tests {
     use super::*;
     use crate::{SqliteOptions, SqliteStore};
     use std::path::Path;
+    use worksite_model::flow::{Job, JobId, JobNotes, JobStatus, JobWrite};
     use worksite_model::{
         Burial, Change, Departure, Draft, EnvelopeId, FailureKind, Payload, Person, PersonId, Roster, RoutineFailure,
-        StateWrite, Store, Timestamp,
+        Run, RunDraft, RunId, RunIds, RunWrite, StateWrite, Store, Timestamp,
     };
 
     fn commit(store: &mut SqliteStore, change: Change) {
@@ -297,6 +321,25 @@ mod tests {
             Change { author: Some(PersonId(1)), buried: vec![burial], states: vec![state], ..Change::default() },
         );
         commit(&mut store, Change { removed: vec![EnvelopeId(5)], ..Change::default() });
+        let run = Run::new(run_id(), RunDraft::of(&7_u64).unwrap(), Timestamp::from_seconds(1));
+        commit(&mut store, Change { runs: vec![RunWrite::Add(run.into())], ..Change::default() });
+        let job = Job {
+            id: JobId::of(EnvelopeId(5), 0),
+            worker: PersonId(1),
+            flow: "f".into(),
+            status: JobStatus::Running,
+            created_at: Timestamp::from_seconds(1),
+            ended_at: None,
+            deadline: None,
+            parent: None,
+            error: None,
+            body: Some(Payload::encode(&JobNotes { output_lost: 1, ..JobNotes::default() }).unwrap()),
+        };
+        commit(&mut store, Change { jobs: vec![JobWrite { job, known: false }], ..Change::default() });
+    }
+
+    fn run_id() -> RunId {
+        RunIds::after(0, None).next(Timestamp::from_seconds(1))
     }
 
     #[test]
@@ -308,6 +351,7 @@ mod tests {
         assert_eq!(report.problems, Vec::<String>::new());
         assert_eq!((report.envelopes, report.states, report.dead_letters, report.history), (3, 1, 1, 1));
         assert_eq!((report.threads, report.keys, report.quarantine, report.people), (5, 5, 0, 2));
+        assert_eq!((report.runs, report.jobs), (1, 1));
     }
 
     #[test]
@@ -354,6 +398,17 @@ mod tests {
             (
                 "UPDATE keys SET encoding = 1, type = 'u64', version = 1, checksum = 1, body = x'07' WHERE envelope = 5",
                 "bodies: the reply under key key 5 cannot be read: its checksum does not fit",
+            ),
+            ("UPDATE jobs SET checksum = 0", "bodies: what job 5242880 carries along cannot be read: its checksum"),
+            ("UPDATE runs SET demands = '7'", &format!("runs: {} cannot be read: its status or its demands", run_id())),
+            (
+                "UPDATE runs SET body = x'00'",
+                &format!("runs: of {}, what it was told cannot be read: its checksum does not fit", run_id()),
+            ),
+            (
+                "UPDATE runs SET result_encoding = 9, result_type = 'u64', result_version = 1, result_checksum = 1, \
+                 result_body = x'07'",
+                "what it came to cannot be read: its encoding is unknown",
             ),
             ("PRAGMA writable_schema = 1; DELETE FROM sqlite_schema WHERE name = 'keys_by_age'", "sqlite: Page"),
         ] {

@@ -1,5 +1,6 @@
 //! Jobs own the rows of what was posted to flows: written with the change that settles their post, ended once.
 
+use crate::reader::FlowSummary;
 use crate::row;
 use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
@@ -97,6 +98,7 @@ pub(crate) fn page(connection: &Connection, filter: &JobFilter, limit: usize) ->
     narrow("worker =", filter.worker.map(|worker| Value::from(worker.0)));
     narrow("flow =", filter.flow.clone().map(Value::from));
     narrow("status =", filter.status.map(|status| Value::from(status as i64)));
+    narrow("parent =", filter.parent.map(|parent| Value::from(parent.0)));
     if filter.open {
         sql.push_str(" AND ended_at IS NULL");
     }
@@ -115,6 +117,27 @@ pub(crate) fn open(connection: &Connection) -> rusqlite::Result<Vec<(PersonId, u
         Ok((PersonId(row.get(0)?), usize::try_from(row.get::<_, i64>(1)?).unwrap_or(usize::MAX)))
     })?;
     open.collect()
+}
+
+/// How many jobs of each worker stand how, of those that are kept, in order of workers and flows.
+pub(crate) fn count(connection: &Connection) -> rusqlite::Result<Vec<FlowSummary>> {
+    let sql = "SELECT j.worker, p.name, j.flow, sum(j.status = 1), sum(j.status = 2), sum(j.status = 3), \
+               sum(j.status = 4) FROM jobs j LEFT JOIN people p ON p.id = j.worker \
+               GROUP BY j.worker, j.flow ORDER BY j.worker, j.flow";
+    let mut statement = connection.prepare_cached(sql)?;
+    let flows = statement.query_map([], |row| {
+        let jobs = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+        Ok(FlowSummary {
+            worker: PersonId(row.get(0)?),
+            name: row.get(1)?,
+            flow: row.get(2)?,
+            running: jobs(3)?,
+            completed: jobs(4)?,
+            failed: jobs(5)?,
+            cancelled: jobs(6)?,
+        })
+    })?;
+    flows.collect()
 }
 
 /// Calls off what has not ended of a worker that is purged.

@@ -13,6 +13,8 @@ mod lock;
 
 mod schema;
 
+mod store;
+
 mod commit;
 
 mod fleeting;
@@ -35,7 +37,7 @@ mod row;
 mod run;
 
 mod reader;
-pub use reader::{InboxSummary, Reader};
+pub use reader::{FlowSummary, FoundRun, InboxSummary, Reader, RunnerSummary};
 
 mod copy;
 pub use copy::CopyError;

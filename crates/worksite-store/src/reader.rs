@@ -7,11 +7,13 @@ use crate::error::read_error;
 use crate::open::Mirrors;
 use crate::{OpenError, recover, row, schema};
 use rusqlite::{Connection, OpenFlags, params};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+use worksite_model::flow::{Job, JobFilter, JobId};
 use worksite_model::{
     Cursor, DeadLetter, EnvelopeId, FactOffset, Interest, LoggedFact, Payload, PersonId, Revision, Roster, Run,
-    RunFilter, RunId, StoreError, Tally, ThreadEntry, WaitingDelivery,
+    RunFilter, RunId, RunStatus, RunnerId, StoreError, Tally, ThreadEntry, Timestamp, WaitingDelivery,
 };
 
 /// A read-only view of a site's file.
@@ -31,6 +33,45 @@ pub struct InboxSummary {
     pub envelopes: u64,
     /// Bytes of their bodies.
     pub bytes: u64,
+}
+
+/// A run of the file; or which it is, and why it cannot be read.
+pub type FoundRun = Result<Run, (RunId, String)>;
+
+/// Who has claimed how many runs. Runners that hold none are not in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunnerSummary {
+    /// Who.
+    pub runner: RunnerId,
+    /// Runs it has, and has not begun.
+    pub claimed: u64,
+    /// Runs it is at.
+    pub running: u64,
+    /// Runs that it is to stop.
+    pub stopping: u64,
+    /// When it claimed the first of them.
+    pub claimed_at: Option<Timestamp>,
+    /// The first moment at which one of its claims ends without a word from it.
+    pub lease_until: Option<Timestamp>,
+}
+
+/// How many jobs of a flow's worker stand how, of those that are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowSummary {
+    /// The worker.
+    pub worker: PersonId,
+    /// Its name, if it was ever on the roster.
+    pub name: Option<String>,
+    /// Its flow.
+    pub flow: String,
+    /// Those that have not ended.
+    pub running: u64,
+    /// Those that have come to their end.
+    pub completed: u64,
+    /// Those that have failed.
+    pub failed: u64,
+    /// Those that were called off.
+    pub cancelled: u64,
 }
 
 impl Reader {
@@ -113,6 +154,14 @@ impl Reader {
         read().map_err(|error: rusqlite::Error| read_error(&error))
     }
 
+    /// An envelope that waits; nothing when none does under this id, or it cannot be read.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn envelope(&self, id: EnvelopeId) -> Result<Option<WaitingDelivery>, StoreError> {
+        recover::envelope(&self.connection, id).map_err(|error| read_error(&error))
+    }
+
     /// A person's routine states, in order of names.
     ///
     /// # Errors
@@ -137,11 +186,24 @@ impl Reader {
         crate::history::thread(&self.connection, thread, after, limit).map_err(|error| read_error(&error))
     }
 
+    /// How many runs stand how: live ones, and those that have ended and are kept.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn run_counts(&self) -> Result<BTreeMap<RunStatus, u64>, StoreError> {
+        let read = || {
+            // One snapshot for both reads, or a run that ends in between would be counted twice.
+            let _snapshot = self.connection.unchecked_transaction()?;
+            crate::run::count(&self.connection)
+        };
+        read().map_err(|error: rusqlite::Error| read_error(&error))
+    }
+
     /// A run, live or ended.
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be read.
-    pub fn run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
+    pub fn run(&self, id: RunId) -> Result<Option<FoundRun>, StoreError> {
         crate::run::run(&self.connection, id).map_err(|error| read_error(&error))
     }
 
@@ -149,8 +211,40 @@ impl Reader {
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be read.
-    pub fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+    pub fn runs(&self, filter: &RunFilter) -> Result<Vec<FoundRun>, StoreError> {
         crate::run::history(&self.connection, filter).map_err(|error| read_error(&error))
+    }
+
+    /// Who holds runs, in order of names.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn runners(&self) -> Result<Vec<RunnerSummary>, StoreError> {
+        crate::run::runners(&self.connection).map_err(|error| read_error(&error))
+    }
+
+    /// How many jobs of each worker of a flow stand how, in order of workers; a worker that never had any is not told.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn flows(&self) -> Result<Vec<FlowSummary>, StoreError> {
+        crate::jobs::count(&self.connection).map_err(|error| read_error(&error))
+    }
+
+    /// The jobs that are meant, in order of ids, at most `limit`: those that have been taken from their posts.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn jobs(&self, filter: &JobFilter, limit: usize) -> Result<Vec<Job>, StoreError> {
+        crate::jobs::page(&self.connection, filter, limit).map_err(|error| read_error(&error))
+    }
+
+    /// A job that has been taken from its post.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        crate::jobs::job(&self.connection, id).map_err(|error| read_error(&error))
     }
 
     /// The durable subscriptions, in order of names: where each stands, and how far behind.

@@ -3,10 +3,11 @@
 
 use crate::commit::{Trouble, Writer};
 use crate::open::CACHE_KIB;
+use crate::reader::{FoundRun, RunnerSummary};
 use crate::row;
 use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params, params_from_iter};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use worksite_model::{
@@ -25,6 +26,10 @@ const LIVE_COLUMNS: &str = "number, tail, status, kind, session, parent, mode, a
 /// Those that only a run has that has ended, behind the others.
 const ENDED_COLUMNS: &str = "ended_at, called_back, result_encoding, result_type, result_version, result_checksum, \
      result_body";
+
+/// Where, among all of these columns, the five of what a run was told begin, and those of what it came to.
+pub(crate) const PAYLOAD: usize = 22;
+pub(crate) const RESULT: usize = 36;
 
 /// While all live runs are read, each page is looked at once: a cache would hold the table a second time, beside the runs.
 const READING_CACHE_KIB: u32 = 256;
@@ -249,7 +254,7 @@ fn read_live(connection: &Connection) -> rusqlite::Result<RecoveredRuns> {
         "SELECT {LIVE_COLUMNS}, {ENDED_COLUMNS} FROM runs INDEXED BY runs_owing WHERE mode = 'async_callback' AND called_back IS NULL \
          AND ended_at IS NOT NULL ORDER BY number"
     );
-    recovered.owing = select(connection, &owing, &[])?.into_iter().map(Arc::new).collect();
+    recovered.owing = select(connection, &owing, &[])?.into_iter().flatten().map(Arc::new).collect();
     let mut statement = connection.prepare("SELECT name, schedule FROM schedules ORDER BY name")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -264,15 +269,15 @@ fn read_live(connection: &Connection) -> rusqlite::Result<RecoveredRuns> {
     Ok(recovered)
 }
 
-/// A run, live or ended; one that cannot be read is not there.
-pub(crate) fn run(connection: &Connection, wanted: RunId) -> rusqlite::Result<Option<Run>> {
+/// A run, live or ended.
+pub(crate) fn run(connection: &Connection, wanted: RunId) -> rusqlite::Result<Option<FoundRun>> {
     let sql = format!("SELECT {LIVE_COLUMNS}, {ENDED_COLUMNS} FROM runs WHERE number = ? AND tail = ?");
     let key = [Value::Integer(high(wanted)), Value::Integer(low(wanted))];
     Ok(select(connection, &sql, &key)?.pop())
 }
 
 /// A page of the history, the newest first. Conditions that an index serves come first.
-pub(crate) fn history(connection: &Connection, filter: &RunFilter) -> rusqlite::Result<Vec<Run>> {
+pub(crate) fn history(connection: &Connection, filter: &RunFilter) -> rusqlite::Result<Vec<FoundRun>> {
     let (mut conditions, mut values) = (Vec::new(), Vec::new());
     let mut that = |condition: &str, value: Value| {
         conditions.push(condition.to_string());
@@ -329,14 +334,63 @@ pub(crate) fn session(connection: &Connection, wanted: &str) -> rusqlite::Result
     session.optional()
 }
 
-fn select(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result<Vec<Run>> {
+fn select(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result<Vec<FoundRun>> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let (mut runs, mut words) = (Vec::new(), Words::default());
     while let Some(row) = rows.next()? {
-        runs.extend(words.run(row, Extent::Whole)?);
+        runs.push(match words.run(row, Extent::Whole)? {
+            Ok(run) => Ok(run),
+            Err(reason) => Err((id(row)?, reason)),
+        });
     }
     Ok(runs)
+}
+
+/// Every run there is, for [`read`].
+pub(crate) fn every() -> String {
+    format!("SELECT {LIVE_COLUMNS}, {ENDED_COLUMNS} FROM runs ORDER BY number")
+}
+
+/// Reads one of [`every`] run; what is wrong with it, when it cannot be read.
+pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Run, String>> {
+    Words::default().run(row, Extent::Whole)
+}
+
+/// How many runs stand how, of those that are kept. Live and ended ones are counted in the index each of them is in.
+pub(crate) fn count(connection: &Connection) -> rusqlite::Result<BTreeMap<RunStatus, u64>> {
+    let mut counts: BTreeMap<_, _> = RunStatus::ALL.map(|status| (status, 0)).into();
+    for ended in ["IS NULL", "IS NOT NULL"] {
+        let sql = format!("SELECT status, count(*) FROM runs WHERE ended_at {ended} GROUP BY status");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if let Some(status) = RunStatus::from_name(row.get_ref(0)?.as_str()?) {
+                counts.insert(status, row.get::<_, i64>(1)?.cast_unsigned());
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// Who holds how much, in order of names. What was given back still names its last runner, and is nobody's.
+pub(crate) fn runners(connection: &Connection) -> rusqlite::Result<Vec<RunnerSummary>> {
+    let sql = "SELECT runner, sum(status = 'claimed'), sum(status = 'running'), sum(status = 'stopping'), \
+               min(claimed_at), min(lease_until) FROM runs INDEXED BY runs_live \
+               WHERE ended_at IS NULL AND runner IS NOT NULL AND status <> 'pending' GROUP BY runner ORDER BY runner";
+    let mut statement = connection.prepare_cached(sql)?;
+    let runners = statement.query_map([], |row| {
+        let runs = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+        Ok(RunnerSummary {
+            runner: RunnerId::from(row.get_ref(0)?.as_str()?),
+            claimed: runs(1)?,
+            running: runs(2)?,
+            stopping: runs(3)?,
+            claimed_at: moment(row, 4)?,
+            lease_until: moment(row, 5)?,
+        })
+    })?;
+    runners.collect()
 }
 
 /// Which columns a row has.
@@ -385,7 +439,7 @@ impl Words {
         };
         let draft = RunDraft {
             agent: text(row, 7)?,
-            payload: row::payload(row, 22)?,
+            payload: row::payload(row, PAYLOAD)?,
             project_dir: text(row, 8)?,
             session,
             parent: text(row, 5)?,
@@ -416,7 +470,7 @@ impl Words {
         if extent == Extent::Whole {
             run.ended_at = moment(row, 34)?;
             run.called_back = row.get_ref(35)?.as_str_or_null()?.and_then(|id| id.parse().ok());
-            run.result = row::payload(row, 36)?.map(Box::new);
+            run.result = row::payload(row, RESULT)?.map(Box::new);
         }
         Ok(Ok(run))
     }
@@ -537,7 +591,7 @@ fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Duration>> {
     Ok(micros.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))))
 }
 
-fn id(row: &Row<'_>) -> rusqlite::Result<RunId> {
+pub(crate) fn id(row: &Row<'_>) -> rusqlite::Result<RunId> {
     Ok(RunId::from_halves(row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))
 }
 

@@ -6,6 +6,7 @@ use crate::{Durable, Encoding, EnvelopeId, Payload, PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// How many bits of a job's id say which datum of its post it is.
@@ -52,6 +53,31 @@ impl fmt::Display for JobId {
     }
 }
 
+/// A text is no job's id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not the id of a job: job_7 is expected, or job_7.3")]
+pub struct NotAJobId(pub String);
+
+impl FromStr for JobId {
+    type Err = NotAJobId;
+
+    fn from_str(text: &str) -> Result<Self, NotAJobId> {
+        let digits =
+            |part: &str| part.parse::<i64>().ok().filter(|_| part.starts_with(|digit: char| digit.is_ascii_digit()));
+        let read = || {
+            let rest = text.strip_prefix("job_")?;
+            if let Some(volatile) = rest.strip_prefix('v') {
+                return digits(volatile).filter(|number| *number > 0).map(|number| Self(-number));
+            }
+            let (envelope, place) = rest.split_once('.').unwrap_or((rest, "0"));
+            let envelope = digits(envelope).filter(|envelope| (1..=i64::MAX >> PLACE_BITS).contains(envelope))?;
+            let place = usize::try_from(digits(place)?).ok().filter(|place| *place < POST_DATA_MAX)?;
+            Some(Self::of(EnvelopeId(envelope), place))
+        };
+        read().ok_or_else(|| NotAJobId(text.to_string()))
+    }
+}
+
 /// How a job stands. The last three are final: no store writes a job that has one of them again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum JobStatus {
@@ -76,6 +102,17 @@ impl JobStatus {
         self >= Self::Completed
     }
 
+    /// The word for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// The status with this number in a file.
     pub fn from_number(number: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|status| *status as i64 == number)
@@ -84,13 +121,7 @@ impl JobStatus {
 
 impl fmt::Display for JobStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -246,6 +277,8 @@ pub struct JobFilter {
     pub flow: Option<String>,
     /// Only those that stand so.
     pub status: Option<JobStatus>,
+    /// Only those that this job posted.
+    pub parent: Option<JobId>,
     /// Only those that have not ended.
     pub open: bool,
     /// Only those after this one.
@@ -258,6 +291,7 @@ impl JobFilter {
         self.worker.is_none_or(|worker| worker == job.worker)
             && self.flow.as_deref().is_none_or(|flow| flow == &*job.flow)
             && self.status.is_none_or(|status| status == job.status)
+            && self.parent.is_none_or(|parent| job.parent == Some(parent))
             && (!self.open || !job.status.is_final())
             && self.after.is_none_or(|after| job.id > after)
     }
@@ -273,6 +307,28 @@ mod tests {
         assert_eq!((job.envelope(), job.place(), job.is_volatile()), (Some(EnvelopeId(77)), 1_000, false));
         assert_eq!(job.to_string(), "job_77.1000");
         assert!(JobId::of(EnvelopeId(78), 0) > job);
+    }
+
+    #[test]
+    fn an_id_comes_back_from_its_text_and_other_texts_are_none() {
+        for id in [JobId::of(EnvelopeId(7), 0), JobId::of(EnvelopeId(i64::MAX >> 20), POST_DATA_MAX - 1), JobId(-3)] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for text in [
+            "",
+            "7",
+            "job_",
+            "job_0",
+            "job_-7",
+            "job_+7",
+            "job_7.",
+            "job_7.1048576",
+            "job_8796093022208",
+            "job_v0",
+            "job_v-1",
+        ] {
+            assert_eq!(text.parse::<JobId>(), Err(NotAJobId(text.into())));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod datum;
 pub use datum::{AnyDatum, DataType, Datum, Taken};
 
 mod job;
-pub use job::{Job, JobFilter, JobId, JobNotes, JobSet, JobStatus, JobWrite, POST_DATA_MAX, TraceEntry};
+pub use job::{Job, JobFilter, JobId, JobNotes, JobSet, JobStatus, JobWrite, NotAJobId, POST_DATA_MAX, TraceEntry};
 
 mod post;
 pub use post::Post;
@@ -47,6 +47,9 @@ pub use task::{TaskEnd, TaskRun};
 
 mod rows;
 pub use rows::{FlowRow, FlowSaved};
+
+mod waiting;
+pub use waiting::FlowWaiting;
 
 mod report;
 pub use report::{FlowReport, RoutineReport, SlotReport};

@@ -45,27 +45,27 @@ pub struct FlowSaved {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredItem {
-    routine: String,
-    slot: String,
-    jobs: Vec<JobId>,
-    at: Timestamp,
-    datum: Payload,
+pub(crate) struct StoredItem {
+    pub(crate) routine: String,
+    pub(crate) slot: String,
+    pub(crate) jobs: Vec<JobId>,
+    pub(crate) at: Timestamp,
+    pub(crate) datum: Payload,
 }
 impl Durable for StoredItem {
     const TYPE: &'static str = "flow item";
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredTask {
-    routine: String,
-    inputs: Vec<(String, Payload)>,
-    jobs: Vec<JobId>,
-    attempt: u32,
-    due: Option<Timestamp>,
-    since: Timestamp,
-    flushed: bool,
-    note: Option<String>,
+pub(crate) struct StoredTask {
+    pub(crate) routine: String,
+    pub(crate) inputs: Vec<(String, Payload)>,
+    pub(crate) jobs: Vec<JobId>,
+    pub(crate) attempt: u32,
+    pub(crate) due: Option<Timestamp>,
+    pub(crate) since: Timestamp,
+    pub(crate) flushed: bool,
+    pub(crate) note: Option<String>,
 }
 impl Durable for StoredTask {
     const TYPE: &'static str = "flow task";
@@ -420,7 +420,7 @@ impl Lost {
     }
 }
 
-fn job_set(jobs: Vec<JobId>) -> JobSet {
+pub(crate) fn job_set(jobs: Vec<JobId>) -> JobSet {
     match jobs[..] {
         [one] => JobSet::One(one),
         _ => JobSet::Many(jobs.into()),

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
+mod jobs;
+mod runs;
+
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
