@@ -23,12 +23,14 @@ pub fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Product sources: each file's path below `crates/`, and its text without its test module.
+/// Product sources: each file's path below `crates/`, and its text without its test module. Of a test module in a file of
+/// its own that is how it opens.
 pub fn sources() -> Vec<(String, String)> {
     let crates = root().join("crates");
     let sources = files(&crates, ".rs").into_iter().map(|path| {
         let text = fs::read_to_string(&path).unwrap();
-        let product = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_string();
+        let end = if path.ends_with("tests.rs") { "\n\n" } else { "#[cfg(test)]\nmod tests" };
+        let product = text.split(end).next().unwrap_or_default().to_string();
         (path.strip_prefix(&crates).unwrap().to_string_lossy().into_owned(), product)
     });
     sources.filter(|(name, _)| name.contains("/src/")).collect()

@@ -67,10 +67,7 @@ pub(crate) fn list(reader: &Reader, which: WhichJobs, printer: &mut Printer) -> 
 
 pub(crate) fn job(reader: &Reader, id: JobId, printer: &mut Printer) -> Ended {
     let people = People::of(reader)?;
-    let (job, post) = match reader.job(id)? {
-        Some(job) => (job, None),
-        None => pending(reader, id)?,
-    };
+    let (job, post) = find(reader, id)?;
     let waiting = waiting(reader, &job)?;
     let posted = JobFilter { parent: Some(id), ..JobFilter::default() };
     let posted: Vec<_> = reader.jobs(&posted, POSTED_MAX)?.iter().map(|job| entry(job, &people)).collect();
@@ -105,21 +102,32 @@ fn named(people: &People, worker: &str) -> Result<PersonId, Box<dyn Error>> {
     people.find(worker).or_else(|error| worker.parse().map(PersonId).map_err(|_| error))
 }
 
-/// A job whose post waits in the inbox of its worker: there is no row of it yet.
-fn pending(reader: &Reader, id: JobId) -> Result<(Job, Option<Post>), Box<dyn Error>> {
+/// A job, and its post if that has not been taken. The owner may take it between one look and the next: then there is a row.
+fn find(reader: &Reader, id: JobId) -> Result<(Job, Option<Post>), Box<dyn Error>> {
+    if let Some(job) = reader.job(id)? {
+        return Ok((job, None));
+    }
+    if let Some((job, post)) = pending(reader, id)? {
+        return Ok((job, Some(post)));
+    }
+    let job = reader.job(id)?;
     let nowhere = || format!("there is no {id}, or it is forgotten; `jobs` lists those that are kept");
+    Ok((job.ok_or_else(nowhere)?, None))
+}
+
+/// A job whose post waits in the inbox of its worker: there is no row of it yet.
+fn pending(reader: &Reader, id: JobId) -> Result<Option<(Job, Post)>, Box<dyn Error>> {
     let waiting = id.envelope().map(|envelope| reader.envelope(envelope)).transpose()?.flatten();
-    let envelope = waiting.ok_or_else(nowhere)?.delivery.envelope;
+    let Some(envelope) = waiting.map(|waiting| waiting.delivery.envelope) else { return Ok(None) };
     let post = envelope.draft.payload.decode::<Post>().ok().filter(|post| id.place() < post.len());
-    let post = post.ok_or_else(nowhere)?;
-    let roster = reader.roster()?;
-    let flow =
-        roster.people().find(|person| person.id == envelope.draft.to).and_then(|person| person.role.strip_prefix(ROLE));
+    let Some(post) = post else { return Ok(None) };
+    let (roster, worker) = (reader.roster()?, envelope.draft.to);
+    let flow = roster.people().find(|person| person.id == worker).and_then(|person| person.role.strip_prefix(ROLE));
     let metadata = post.metadata.as_deref().and_then(|metadata| serde_json::from_str(metadata).ok());
     let notes = JobNotes { metadata, ..JobNotes::default() };
     let job = Job {
         id,
-        worker: envelope.draft.to,
+        worker,
         flow: flow.unwrap_or_default().into(),
         status: JobStatus::Pending,
         created_at: envelope.accepted_at,
@@ -129,7 +137,7 @@ fn pending(reader: &Reader, id: JobId) -> Result<(Job, Option<Post>), Box<dyn Er
         error: None,
         body: Some(Payload::encode(&notes)?),
     };
-    Ok((job, Some(post)))
+    Ok(Some((job, post)))
 }
 
 /// What its row says of a job.
