@@ -10,8 +10,9 @@ mod places;
 mod rest;
 mod rows;
 mod seats;
+mod standing;
 
-use crate::status::Tenure;
+use crate::status::{Status, Tenure};
 use crate::worker::Worker;
 use actix::Addr;
 pub(crate) use people::Setting;
@@ -19,8 +20,8 @@ pub(crate) use places::NoPlace;
 use rows::Desks;
 pub(crate) use seats::Seat;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use worksite_model::flow::{Flow, Post};
 use worksite_model::{Draft, Durable, InboxPolicy, Limits, Overflow, PersonId, Registry, Rejection, Roster};
 
@@ -47,6 +48,8 @@ struct Desk {
     stuck: AtomicBool,
     /// Whether its worker may remember what volatile drafts have changed.
     volatile: AtomicBool,
+    /// How the worker stands: a [`Status`].
+    status: AtomicU8,
     /// Which worker sits here: told apart from its predecessors, whose last words may still be on their way.
     generation: u32,
     /// When it last had something to do, in sweeps.
@@ -65,13 +68,13 @@ struct Desk {
     parked: AtomicU32,
     /// Drafts that are being written and come to the worker afterwards. Nothing may overtake them.
     corridor: AtomicU32,
-    /// How the worker stands; made when somebody first looks, or it has something to say.
-    tenure: OnceLock<Arc<Tenure>>,
+    /// What shows how the worker stands; made when somebody first looks, or something has gone wrong.
+    tenure: Option<Arc<Tenure>>,
 }
 
 // A million people have a million desks.
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<Desk>() <= 88);
+const _: () = assert!(size_of::<Desk>() <= 80);
 
 impl Desk {
     fn new(policy: Arc<InboxPolicy>) -> Self {
@@ -83,6 +86,7 @@ impl Desk {
             runs_flow: false,
             stuck: AtomicBool::new(false),
             volatile: AtomicBool::new(false),
+            status: AtomicU8::new(Status::Idle as u8),
             generation: 0,
             used: AtomicU32::new(0),
             address: None,
@@ -92,17 +96,13 @@ impl Desk {
             bytes: AtomicUsize::new(0),
             parked: AtomicU32::new(0),
             corridor: AtomicU32::new(0),
-            tenure: OnceLock::new(),
+            tenure: None,
         }
     }
 
     /// Envelopes accepted, or about to be, that have not left the inbox.
     fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Acquire) as usize
-    }
-
-    fn tenure(&self) -> &Arc<Tenure> {
-        self.tenure.get_or_init(|| Arc::new(Tenure::new(self.paused)))
     }
 
     /// Whether it has more than it should hold, so that something old has to go.

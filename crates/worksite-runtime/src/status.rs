@@ -26,12 +26,19 @@ pub enum Status {
     Terminated,
 }
 
-/// A worker's standing, shared by the worker, the directory and all handles.
+impl Status {
+    /// The status that was kept as this number.
+    pub(crate) fn of(number: u8) -> Self {
+        STATUSES[usize::from(number) % STATUSES.len()]
+    }
+}
+
+/// A worker's standing, shared by the directory and all handles.
 #[derive(Debug)]
 pub(crate) struct Tenure {
     status: AtomicU8,
     paused: AtomicBool,
-    /// What went wrong in it. Most tenures are without, and every worker awake has one.
+    /// What went wrong in it. Most tenures are without.
     troubles: OnceLock<Box<Troubles>>,
 }
 
@@ -47,8 +54,8 @@ const STATUSES: [Status; 6] =
     [Status::Starting, Status::Idle, Status::Processing, Status::Paused, Status::Failed, Status::Terminated];
 
 impl Tenure {
-    pub(crate) fn new(paused: bool) -> Self {
-        Self { status: AtomicU8::new(Status::Idle as u8), paused: AtomicBool::new(paused), troubles: OnceLock::new() }
+    pub(crate) fn new(status: Status, paused: bool) -> Self {
+        Self { status: AtomicU8::new(status as u8), paused: AtomicBool::new(paused), troubles: OnceLock::new() }
     }
 
     /// Sets the status, unless it is final.
@@ -90,8 +97,7 @@ impl Tenure {
     }
 
     fn status(&self) -> Status {
-        let status = STATUSES[usize::from(self.status.load(Ordering::Acquire)) % STATUSES.len()];
-        match status {
+        match Status::of(self.status.load(Ordering::Acquire)) {
             Status::Idle if self.paused.load(Ordering::Acquire) => Status::Paused,
             status => status,
         }
@@ -147,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_terminal_status_is_final() {
-        let handle = WorkerHandle::new(PersonId(1), Arc::new(Tenure::new(false)));
+        let handle = WorkerHandle::new(PersonId(1), Arc::new(Tenure::new(Status::Idle, false)));
         handle.tenure.rest(true);
         assert_eq!(handle.status(), Status::Paused);
         handle.tenure.set(Status::Processing);

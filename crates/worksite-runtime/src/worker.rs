@@ -20,7 +20,7 @@ use crate::error::{CommitFailure, DeskError};
 use crate::memory::Memories;
 use crate::persistence::{Answer, Recover};
 use crate::runtime::House;
-use crate::status::{Status, Tenure};
+use crate::status::Status;
 use crate::supervisor::{Departed, Held, Left, Supervisor};
 use actix::WeakAddr;
 use actix::prelude::*;
@@ -68,6 +68,8 @@ pub(crate) struct Worker {
     failed: bool,
     /// Whether expired or surplus mail is being written off.
     tidying: bool,
+    /// How it stands, as it has told its desk.
+    status: Status,
     /// How it goes, when it goes on purpose.
     leaving: Option<Departed>,
     /// What waits.
@@ -84,8 +86,6 @@ pub(crate) struct Worker {
     alarm: Option<Box<(Timestamp, SpawnHandle)>>,
     /// How the inbox takes mail.
     policy: Arc<InboxPolicy>,
-    /// How it stands, for whoever holds a handle.
-    tenure: Arc<Tenure>,
     /// How much of its mail it has said that nobody takes now.
     slept: Option<usize>,
 }
@@ -105,7 +105,7 @@ impl Worker {
         house: Arc<House>,
         supervisor: WeakAddr<Supervisor>,
         person: PersonId,
-        Seat { generation, manual, paused, policy, tenure, flow }: Seat,
+        Seat { generation, manual, paused, policy, flow }: Seat,
     ) -> Self {
         let mut worker = Self {
             house,
@@ -123,7 +123,7 @@ impl Worker {
             manual,
             paused,
             policy,
-            tenure,
+            status: Status::Idle,
             failed: false,
             tidying: false,
             slept: None,
@@ -278,7 +278,7 @@ impl Worker {
     fn recover(&mut self, ctx: &mut Context<Self>) {
         self.doing = Doing::Busy { routine: None };
         self.tidying = false;
-        self.tenure.set(Status::Starting);
+        self.stand(Status::Starting);
         let recovery = self.house.persistence.send(Recover(self.person));
         let limit = Duration::from_millis(self.house.limits.recovery_ms_max);
         let recovery = tokio::time::timeout(limit, recovery).into_actor(self);
@@ -337,7 +337,7 @@ impl Worker {
         }
         self.tidy();
         if self.manual {
-            self.tenure.set(Status::Idle);
+            self.stand(Status::Idle);
             return self.set_alarm(ctx);
         }
         if self.flow.is_some() {
@@ -346,13 +346,13 @@ impl Worker {
         let deliveries_max = if self.singly > 0 { 1 } else { self.house.limits.activation_deliveries_max };
         match next_activation(&mut self.inbox, &self.house.registry, deliveries_max) {
             Some(activation) => {
-                self.tenure.set(Status::Processing);
+                self.stand(Status::Processing);
                 // What it takes now does not sleep any more.
                 self.report_sleep();
                 self.execute(activation, ctx);
             }
             None => {
-                self.tenure.set(if self.failed { Status::Failed } else { Status::Idle });
+                self.stand(if self.failed { Status::Failed } else { Status::Idle });
                 self.report_sleep();
                 self.set_alarm(ctx);
             }
@@ -364,8 +364,19 @@ impl Worker {
         let failure = retried.chain(committed.buried.iter().map(|burial| &burial.failure)).last();
         self.failed = failure.is_some();
         if let Some(failure) = failure {
-            self.tenure.fail(failure.to_string());
+            self.fault(failure.to_string());
         }
+    }
+
+    /// Says how it stands, if that is news.
+    fn stand(&mut self, status: Status) {
+        if std::mem::replace(&mut self.status, status) != status {
+            self.house.directory.stand(self.person, self.generation, status);
+        }
+    }
+
+    fn fault(&self, reason: String) {
+        self.house.directory.fault(self.person, self.generation, reason);
     }
 
     fn propose(&mut self, change: Change) {
@@ -387,8 +398,8 @@ impl Worker {
         if let Some(desk) = &mut self.flow {
             desk.refuse_acts(|| DeskError::Held(self.person));
         }
-        self.tenure.fail(reason.to_string());
-        self.tenure.set(Status::Failed);
+        self.fault(reason.to_string());
+        self.stand(Status::Failed);
         self.report_sleep();
         if let Some(supervisor) = self.supervisor.upgrade() {
             supervisor.do_send(Held { person: self.person, generation: self.generation });

@@ -1,7 +1,7 @@
 //! Who is active: desks are made and cleared as the roster says, and opened or closed to mail.
 
 use super::{Desk, Directory, POLICIES_KNOWN_MAX};
-use crate::status::{InboxReport, Status, WorkerHandle};
+use crate::status::Status;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -125,7 +125,7 @@ impl Directory {
     pub(crate) fn rest(&self, person: PersonId, paused: bool) {
         if let Some(desk) = self.write().get_mut(&person).filter(|desk| desk.active) {
             desk.paused = paused;
-            if let Some(tenure) = desk.tenure.get() {
+            if let Some(tenure) = &desk.tenure {
                 tenure.rest(paused);
             }
         }
@@ -146,36 +146,8 @@ impl Directory {
         }
     }
 
-    /// A handle on the person's worker; nothing when they are not active.
-    pub(crate) fn handle(&self, person: PersonId) -> Option<WorkerHandle> {
-        let desks = self.read();
-        let desk = desks.get(&person).filter(|desk| desk.active)?;
-        Some(WorkerHandle::new(person, desk.tenure().clone()))
-    }
-
-    /// How much the person's inbox holds, and what it has turned away; nothing when they are not active.
-    pub(crate) fn report(&self, person: PersonId) -> Option<InboxReport> {
-        let desks = self.read();
-        let desk = desks.get(&person).filter(|desk| desk.active)?;
-        let tenure = desk.tenure.get();
-        Some(InboxReport {
-            waiting: desk.waiting(),
-            bytes: desk.bytes.load(Ordering::Acquire),
-            parked: desk.parked.load(Ordering::Acquire) as usize,
-            refused: tenure.map_or(0, |tenure| tenure.refused()),
-            dropped: tenure.map_or(0, |tenure| tenure.dropped()),
-        })
-    }
-
     pub(crate) fn roster(&self) -> Roster {
         self.roster.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Notes how a person's worker stands.
-    pub(crate) fn set_status(&self, person: PersonId, status: Status) {
-        if let Some(desk) = self.read().get(&person).filter(|desk| desk.active) {
-            desk.tenure().set(status);
-        }
     }
 
     pub(crate) fn is_active(&self, person: PersonId) -> bool {

@@ -172,17 +172,4 @@ impl Directory {
         }
         if drops { SendError::Dropped { person: full, drafts } } else { SendError::Overloaded { limit, drafts } }
     }
-
-    fn count_refused(&self, person: PersonId) {
-        if let Some(desk) = self.read().get(&person).filter(|desk| desk.active) {
-            desk.tenure().refuse(1);
-        }
-    }
-
-    /// Counts drafts or envelopes that were dropped for want of room.
-    pub(crate) fn count_dropped(&self, person: PersonId, envelopes: usize) {
-        if let Some(desk) = self.read().get(&person).filter(|desk| desk.active) {
-            desk.tenure().drop_mail(envelopes as u64);
-        }
-    }
 }

@@ -4,7 +4,7 @@ use super::rows::Desks;
 use super::{Desk, Directory, addressable};
 use crate::flows::VolatileJobs;
 use crate::intake::Course;
-use crate::status::{Status, Tenure};
+use crate::status::Status;
 use crate::worker::{Deliver, DeliverVolatile, Finish, Passivate, Worker};
 use actix::{Addr, Handler, Message};
 use std::sync::atomic::Ordering;
@@ -18,7 +18,6 @@ pub(crate) struct Seat {
     pub(crate) manual: bool,
     pub(crate) paused: bool,
     pub(crate) policy: Arc<InboxPolicy>,
-    pub(crate) tenure: Arc<Tenure>,
     pub(crate) flow: Option<Flow>,
 }
 
@@ -48,7 +47,6 @@ impl Directory {
                 manual: desk.manual,
                 paused: desk.paused,
                 policy: desk.policy.clone(),
-                tenure: desk.tenure().clone(),
                 flow: self.flow(person, desk),
             }));
             self.seated.fetch_add(1, Ordering::AcqRel);
@@ -77,9 +75,7 @@ impl Directory {
         self.rouse_desk(desk);
         desk.stuck.store(false, Ordering::Release);
         desk.volatile.store(false, Ordering::Release);
-        if let Some(tenure) = desk.tenure.get() {
-            tenure.set(Status::Idle);
-        }
+        desk.stand(Status::Idle);
         Some(address)
     }
 

@@ -1,7 +1,6 @@
 //! Workers come and go: started by their first mail, started again after a crash with a back-off, let go.
 
 use super::Supervisor;
-use crate::status::Status;
 use crate::worker::{self, DeliverVolatile, Worker};
 use actix::prelude::*;
 use std::time::Duration;
@@ -116,7 +115,7 @@ impl Supervisor {
         let (count, max) = (crashes.len() as u32, self.house.limits.restarts_max);
         let window = Duration::from_millis(self.house.limits.restart_window_ms);
         tracing::error!(person = person.0, count, max, "a worker crashed");
-        self.house.directory.set_status(person, Status::Failed);
+        self.house.directory.crash(person);
         // Left alone means: not started again before the window has passed.
         let delay = if count > max { window } else { RESTART_DELAY * 2_u32.saturating_pow(count - 1) };
         self.resting.insert(person);

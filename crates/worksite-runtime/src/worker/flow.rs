@@ -204,7 +204,7 @@ impl Worker {
             }
             let working = desk.engine.is_working();
             self.flow = Some(desk);
-            self.tenure.set(if working {
+            self.stand(if working {
                 Status::Processing
             } else if self.failed {
                 Status::Failed
@@ -214,7 +214,7 @@ impl Worker {
             self.report_sleep();
             return self.set_alarm(ctx);
         }
-        self.tenure.set(Status::Processing);
+        self.stand(Status::Processing);
         self.report_sleep();
         self.doing = Doing::Busy { routine: None };
         let saved = desk.engine.save(house.limits.state_bytes_max);
