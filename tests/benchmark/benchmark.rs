@@ -114,6 +114,7 @@ fn main() {
             memory_at_rest::CHILD => return memory_at_rest::child(what),
             instructions::CHILD => return instructions::child(what),
             runs::CHILD => return runs::child(what),
+            ticks::CHILD => return ticks::child(what),
             _ => {}
         }
     }

@@ -10,6 +10,7 @@ use crate::machine::rate;
 use crate::table::{Figure, Line, Target};
 use actix::prelude::*;
 use std::cell::Cell;
+use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,11 +30,28 @@ fn ticks_of(effort: Effort, workers: usize, share: usize) -> usize {
     (WORKER_TICKS / share / effort.divisor / workers).max(TICKS_MIN)
 }
 
+/// The flag under which this program measures one side, in a process of its own: where actors lie in memory counts for half
+/// of the rate with many of them, and each side would lie in what the other one has left of the heap.
+pub const CHILD: &str = "--measure-ticks-of";
+
 pub fn volatile(effort: Effort, workers: usize) -> Line {
     let ticks = ticks_of(effort, workers, 1);
-    let pairs = (0..effort.repeats).map(|_| (sent(workers, ticks), bare(workers, ticks))).collect();
+    let alone = |who: &str| {
+        let program = std::env::current_exe().expect("this program has a path");
+        let output =
+            Command::new(program).args([CHILD, &format!("{who}:{workers}:{ticks}")]).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.trim().parse::<f64>().unwrap_or_else(|_| panic!("no figure: {output:?}"))
+    };
+    let pairs = (0..effort.repeats).map(|_| (alone("workers"), alone("actors"))).collect();
     let name = format!("ticks-volatile-{}k", workers / 1_000);
     Line { name, unit: "worker-ticks/s", pairs, target: Some(Target::AtLeast(0.5)) }
+}
+
+pub fn child(what: &str) {
+    let [who, workers, ticks]: [&str; 3] = what.split(':').collect::<Vec<_>>().try_into().expect("WHO:WORKERS:TICKS");
+    let [workers, ticks] = [workers, ticks].map(|count| count.parse().expect("a count"));
+    println!("{}", if who == "workers" { sent(workers, ticks) } else { bare(workers, ticks) });
 }
 
 pub fn durable(effort: Effort, workers: usize) -> Line {
