@@ -53,6 +53,8 @@ const LINES: &[(&str, Measure)] = &[
     ("floor-ahead", |effort| floor::line(effort, floor::Shape::Ahead).into()),
     ("floor-segments", |effort| floor::line(effort, floor::Shape::Segments).into()),
     ("floor-journal", |effort| floor::line(effort, floor::Shape::Journal).into()),
+    ("floor-effectum-64", |effort| floor::against_effectum("floor-effectum-64", effort, "single", 64)),
+    ("floor-effectum-batch", |effort| floor::against_effectum("floor-effectum-batch", effort, "batch", 2_000)),
     ("backlog-200k", |effort| durable::backlog(effort).into()),
     ("mixed-priorities", |effort| durable::mixed(effort).into()),
     ("bulk-1000", |effort| durable::bulk(effort).into()),

@@ -6,11 +6,15 @@
 //! being written, so that only states are. `floor-segments`: the envelopes of a group are one row, settled by a list of
 //! ids, and a row a state. `floor-journal`: the states of a group are in such a row, too, and become rows every sixteenth
 //! group. All against the same rows written by rusqlite alone, as `durable-1024` is.
+//!
+//! `floor-effectum-64` and `floor-effectum-batch`: the first shape with 64 and with 2,000 in flight and `synchronous = NORMAL`,
+//! against effectum with 64 producers and with batches of a thousand, as those lines are.
 
 use crate::Effort;
 use crate::durable::{PEOPLE, in_turns, raw, raw_connection, recipient_of};
 use crate::machine::rate;
-use crate::table::Line;
+use crate::peers;
+use crate::table::{Line, Row, Target};
 use actix::prelude::*;
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, HashMap};
@@ -34,8 +38,17 @@ pub enum Shape {
 
 pub fn line(effort: Effort, shape: Shape) -> Line {
     let messages = MESSAGES / effort.divisor;
-    let pairs = (0..effort.repeats).map(|_| (carried(shape, messages), raw(messages, IN_FLIGHT))).collect();
+    let ours = || carried(shape, messages, IN_FLIGHT, "FULL");
+    let pairs = (0..effort.repeats).map(|_| (ours(), raw(messages, IN_FLIGHT))).collect();
     Line { name: format!("floor-{shape:?}").to_lowercase(), unit: "messages/s", pairs, target: None }
+}
+
+pub fn against_effectum(name: &'static str, effort: Effort, way: &str, in_flight: usize) -> Row {
+    let target = Target::AtLeast(if way == "single" { 4.0 } else { 8.0 });
+    peers::line("effectum", name, target, effort.repeats, |peer| {
+        let messages = MESSAGES / effort.divisor;
+        Ok((carried(Shape::Rows, messages, in_flight, "NORMAL"), peer.rate(&[way, &messages.to_string()])?))
+    })
 }
 
 /// A message on its way, and who waits for its end.
@@ -127,7 +140,7 @@ impl Handler<Group> for Teller {
 }
 
 /// Messages a second.
-fn carried(shape: Shape, messages: usize) -> f64 {
+fn carried(shape: Shape, messages: usize, in_flight: usize, sync: &'static str) -> f64 {
     let folder = tempfile::tempdir().expect("a folder for the database");
     let path = folder.path().join("floor.db");
     let intake = Arc::new(Intake { entries: Mutex::new(Some(Vec::new())), ..Intake::default() });
@@ -149,7 +162,7 @@ fn carried(shape: Shape, messages: usize) -> f64 {
     let writer = {
         let intake = intake.clone();
         std::thread::spawn(move || {
-            let mut writer = Writer::new(shape, raw_connection(&path));
+            let mut writer = Writer::new(shape, raw_connection(&path), sync);
             while let Some(entries) = intake.take() {
                 writer.write(&entries);
                 teller.do_send(Group(entries));
@@ -168,7 +181,7 @@ fn carried(shape: Shape, messages: usize) -> f64 {
     };
     #[expect(clippy::disallowed_methods, reason = "this is the room that measures")]
     let start = std::time::Instant::now();
-    worksite::block_on(in_turns(IN_FLIGHT, messages, send, |end| end.expect("it was settled")));
+    worksite::block_on(in_turns(in_flight, messages, send, |end| end.expect("it was settled")));
     let took = start.elapsed();
     *intake.entries.lock().expect("nobody panics") = None;
     intake.come.notify_one();
@@ -190,10 +203,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(shape: Shape, connection: Connection) -> Self {
-        connection
-            .execute_batch("CREATE TABLE segments (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT")
-            .expect("sql");
+    fn new(shape: Shape, connection: Connection, sync: &str) -> Self {
+        let table = "CREATE TABLE segments (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT";
+        connection.execute_batch(&format!("PRAGMA synchronous = {sync}; {table}")).expect("sql");
         let (left, segments, states) = Default::default();
         Self { shape, connection, groups: 0, left, segments, states }
     }

@@ -148,14 +148,6 @@ impl Figure {
 }
 
 impl Row {
-    fn name(&self) -> &str {
-        match self {
-            Self::Ratio(line) => &line.name,
-            Self::Alone(figure) => &figure.name,
-            Self::Skipped { name, .. } => name,
-        }
-    }
-
     fn json(&self) -> serde_json::Value {
         match self {
             Self::Ratio(line) => line.json(),
@@ -183,12 +175,12 @@ impl Table {
         Self { json, rows: Vec::new() }
     }
 
-    /// Adds a row; as JSON it is told at once.
+    /// Adds a row, which is told at once: what comes after it may fail.
     pub fn add(&mut self, row: Row) {
         if self.json {
             println!("{}", row.json());
         } else {
-            eprintln!("measured {}", row.name());
+            eprintln!("measured {}", row.json());
         }
         self.rows.push(row);
     }

@@ -162,6 +162,22 @@ async fn what_only_volatile_drafts_changed_is_written_when_the_site_closes() {
 }
 
 #[tokio::test]
+async fn a_volatile_draft_that_came_too_late_or_is_not_understood_spoils_nothing() {
+    let plot = Plot::new();
+    let site = plot.open().await;
+    site.sync(people()).await.unwrap();
+    site.send_volatile(note(1, "tick")).unwrap();
+    site.send_volatile(note(1, "stale").expires_at(Timestamp::from_seconds(1))).unwrap();
+    let torn = Payload { body: [253][..].into(), ..note(1, "torn").payload };
+    site.send_volatile(Draft::of(1, torn)).unwrap();
+    site.send_volatile(note(1, "tock")).unwrap();
+    site.shutdown().await;
+    assert_eq!(site.volatile_lost(), 2);
+    let site = plot.open().await;
+    assert_eq!(site.state::<Notes>(1, "diary").await.unwrap().unwrap().texts(), ["tick", "tock"]);
+}
+
+#[tokio::test]
 async fn a_dropped_send_is_still_sent() {
     let plot = Plot::new();
     let site = plot.open().await;

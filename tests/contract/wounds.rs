@@ -857,6 +857,32 @@ async fn whoever_asks_a_worker_whose_state_cannot_be_read_hears_so_before_and_af
 }
 
 #[tokio::test]
+async fn nobody_waits_for_room_or_for_a_change_at_a_worker_that_is_held() {
+    let plot = Plot::new();
+    let open = async || {
+        let narrow = |_: &Person| policy(1, Overflow::Wait);
+        let site = routines().inboxes(narrow).open(plot.path()).await.unwrap();
+        site.sync(people()).await.unwrap();
+        site
+    };
+    let site = open().await;
+    site.ask::<String>(note(1, "first")).await.unwrap();
+    site.shutdown().await;
+    let file = rusqlite::Connection::open(plot.path()).unwrap();
+    file.execute("UPDATE states SET body = x'00' WHERE person = 1", []).unwrap();
+    drop(file);
+    let site = open().await;
+    let changed = site.update_state(1, "diary", |notes: &mut Notes| notes.0.clear());
+    let changed = soon("a change of what cannot be read", changed).await;
+    assert!(matches!(changed, Err(DeskError::Held(PersonId(1)))), "{changed:?}");
+    soon("mail for which there is room", site.send(note(1, "second"))).await.unwrap();
+    let unanswered = soon("an ask without room", site.ask::<String>(note(1, "third"))).await.unwrap_err();
+    assert!(matches!(unanswered, AskError::Send(SendError::Overloaded { .. })), "{unanswered:?}");
+    let refused = soon("a send without room", site.send(note(1, "fourth"))).await.unwrap_err();
+    assert!(matches!(refused, SendError::Overloaded { ref drafts, .. } if drafts.len() == 1), "{refused:?}");
+}
+
+#[tokio::test]
 async fn an_update_that_a_clearing_overtakes_is_not_said_to_have_panicked() {
     let plot = Plot::new();
     let site = plot.open().await;

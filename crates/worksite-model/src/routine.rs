@@ -260,8 +260,10 @@ pub enum Performance {
 pub enum VolatileEnd {
     /// Its state is kept, and this is wanted beside it.
     Done(Option<Box<Effects>>),
-    /// It was not understood, or did not end in [`Outcome::Done`]: its state is spoilt.
-    Lost,
+    /// It was not understood, or of no use any more: nothing has touched its state.
+    Missed,
+    /// It did not end in [`Outcome::Done`]: its state is spoilt.
+    Failed,
 }
 
 /// A routine without its types: what a worker sees.
@@ -341,7 +343,7 @@ impl<R: Routine> AnyRoutine for Synchronous<R> {
         }
     }
     fn perform_parcel(&self, state: &mut LiveState, parcel: Parcel, occasion: Occasion) -> VolatileEnd {
-        let Ok(message) = parcel.decode::<R::Message>() else { return VolatileEnd::Lost };
+        let Ok(message) = parcel.decode::<R::Message>() else { return VolatileEnd::Missed };
         // Nothing is allocated for what stands in its place meanwhile.
         let taken = own::<R::State>(std::mem::replace(state, Box::new(())));
         let mail = Mail::Parcel { parcel, type_name: R::Message::TYPE, opened: OnceLock::new() };
@@ -350,7 +352,7 @@ impl<R: Routine> AnyRoutine for Synchronous<R> {
         *state = turn.state;
         match ended {
             Ok(Outcome::Done) => VolatileEnd::Done(turn.effects),
-            _ => VolatileEnd::Lost,
+            _ => VolatileEnd::Failed,
         }
     }
 }
@@ -392,7 +394,7 @@ impl<R: AsyncRoutine> AnyRoutine for Asynchronous<R> {
         }))
     }
     fn perform_parcel(&self, _: &mut LiveState, _: Parcel, _: Occasion) -> VolatileEnd {
-        VolatileEnd::Lost
+        VolatileEnd::Missed
     }
 }
 

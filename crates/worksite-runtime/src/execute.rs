@@ -99,7 +99,7 @@ impl Desk<'_> {
     pub(crate) fn perform_parcel(&self, state: &mut LiveState, parcel: Parcel) -> VolatileEnd {
         let now = self.house.clock.now();
         if parcel.expires_at().is_some_and(|expiry| expiry <= now) {
-            return VolatileEnd::Lost;
+            return VolatileEnd::Missed;
         }
         // A span that nobody listens to would cost as much as a small turn.
         let ended = if LevelFilter::current() < Level::DEBUG {
@@ -112,10 +112,10 @@ impl Desk<'_> {
         match ended {
             Ok(VolatileEnd::Done(Some(mut effects))) => match self.reserve(&mut effects.drafts) {
                 Ok(()) => VolatileEnd::Done(Some(effects)),
-                Err(_refused) => VolatileEnd::Lost,
+                Err(_refused) => VolatileEnd::Failed,
             },
             Ok(ended) => ended,
-            Err(_panic) => VolatileEnd::Lost,
+            Err(_panic) => VolatileEnd::Failed,
         }
     }
 

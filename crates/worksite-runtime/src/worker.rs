@@ -316,6 +316,9 @@ impl Worker {
 
     /// Idle again: goes if it was told to, and takes the next mail otherwise.
     fn resume(&mut self, ctx: &mut Context<Self>) {
+        if matches!(self.doing, Doing::Held) {
+            return;
+        }
         self.doing = Doing::Idle;
         if self.finishing {
             return self.finish(ctx);

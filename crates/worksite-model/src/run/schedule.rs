@@ -153,7 +153,12 @@ impl Schedule {
     /// The schedule as it goes on after the clock was put back; nothing when it was not, or not as far as a moment. A clock
     /// that is put right by a few seconds makes no moment come twice.
     pub(crate) fn put_back(&self, now: Timestamp) -> Option<Self> {
-        if self.heard.or(self.last)? <= now.after(CLOCK_SLACK) {
+        let heard = self.heard.or(self.last)?;
+        if heard <= now.after(CLOCK_SLACK) {
+            return None;
+        }
+        // One that has not begun, and was to begin later than by itself, begins when it was told to.
+        if self.last.is_none() && self.next != self.after(heard).ok()? {
             return None;
         }
         let mut next = self.after(now).ok()??;
@@ -222,6 +227,12 @@ mod tests {
         let back = ahead.put_back(at("2026-03-27T13:10:00Z")).unwrap();
         assert_eq!(back.next, Some(at("2026-03-27T14:00:00Z")));
         assert_eq!(back.put_back(at("2026-03-27T13:11:00Z")), None, "once");
+        let later = at("2036-01-01T00:30:00Z");
+        let set_ahead = Schedule::new("h", "0 * * * *", "UTC", RunDraft::new(), later).unwrap();
+        let set_ahead = Schedule { heard: Some(later), ..set_ahead };
+        assert_eq!(set_ahead.put_back(start).unwrap().next, hourly.next);
+        let begins_later = Schedule { next: Some(at("2040-01-01T00:00:00Z")), ..set_ahead };
+        assert_eq!(begins_later.put_back(start), None, "it begins when it was told to");
         let (_, noon) = hourly.come(at("2026-03-27T13:00:00Z"));
         for now in ["2026-03-27T12:59:59Z", "2026-03-27T12:30:00Z"] {
             assert_eq!(noon.put_back(at(now)), None, "{now}: one o'clock has come");

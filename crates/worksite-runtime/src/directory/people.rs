@@ -84,6 +84,8 @@ impl Directory {
         if let Some(tenure) = desk.tenure.take() {
             tenure.set(Status::Terminated);
         }
+        // The next tenure begins anew, also of one that had crashed.
+        desk.stand(Status::Idle);
         if desk.waiting() == 0 && desk.parked.load(Ordering::Acquire) == 0 {
             desks.remove(&person);
         }

@@ -311,7 +311,8 @@ impl Dispatcher {
             }
             Command::Schedule { schedule, parent, reply } => {
                 let known = self.board.know_parents(std::slice::from_ref(&schedule.draft), parent.as_slice());
-                let decision = known.and_then(|()| self.board.schedule(worksite_model::Schedule::clone(&schedule)));
+                let decision =
+                    known.and_then(|()| self.board.schedule(worksite_model::Schedule::clone(&schedule), now));
                 self.decide(decision, reply, move |reply| Command::Schedule { schedule, parent, reply });
             }
             Command::Unschedule { name, reply } => {

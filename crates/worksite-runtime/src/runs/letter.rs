@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use worksite_model::{EnvelopeId, Fate, Payload, PersonId, Run, RunId, RunReport, RunStatus, Store, StoreError};
 
-/// How often it is said that a worker is still at it.
+/// How often it is said that a worker is still at it, unless its lease is short.
 const BEAT: Duration = Duration::from_secs(10);
 
 /// The key of a run's message.
@@ -48,9 +48,8 @@ pub(super) async fn of(house: &House, runs: Vec<RunId>) -> Result<BTreeSet<RunId
 
 /// Holds a run's claim while its message waits, and ends it as the message ends.
 pub(super) async fn follow(dispatcher: Addr<Dispatcher>, house: Arc<House>, run: Arc<Run>) {
-    if run.status == RunStatus::Claimed {
-        say(&dispatcher, &run, RunReport::Started);
-    }
+    // At once, however short its lease is.
+    say(&dispatcher, &run, if run.status == RunStatus::Claimed { RunReport::Started } else { RunReport::Alive });
     loop {
         match beating(&dispatcher, &run, end_of(&house, run.id)).await {
             Some(Ok(reply)) => return end(dispatcher, &run, Ok(reply)).await,
@@ -140,8 +139,9 @@ fn ended(fate: Fate) -> Option<Result<Option<Payload>, AskError>> {
 /// Waits for an answer, and says meanwhile that it is still waited for: the worker is one of this house.
 pub(super) async fn beating<T>(dispatcher: &Addr<Dispatcher>, run: &Run, answer: impl Future<Output = T>) -> T {
     let mut answer = Box::pin(answer);
+    let beat = run.draft.lease.map_or(BEAT, |lease| BEAT.min(lease / 3));
     loop {
-        match tokio::time::timeout(BEAT, &mut answer).await {
+        match tokio::time::timeout(beat, &mut answer).await {
             Ok(answer) => return answer,
             Err(_elapsed) => say(dispatcher, run, RunReport::Alive),
         }

@@ -19,7 +19,7 @@ pub(crate) struct Held {
 impl Handler<Held> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Held { person, generation }: Held, _: &mut Self::Context) {
+    fn handle(&mut self, Held { person, generation }: Held, ctx: &mut Self::Context) {
         if !self.house.directory.is_seated(person, generation) {
             return;
         }
@@ -31,6 +31,11 @@ impl Handler<Held> for Supervisor {
                 let _gone = asker.send(Err(Box::new(AskError::Held(person))));
             }
         }
+        // No place will come free there, and it tries nothing more.
+        while let Some(parked) = self.unpark_first(person) {
+            self.turn_away(person, parked, ctx);
+        }
+        self.blocked.remove(&person);
     }
 }
 
@@ -67,8 +72,16 @@ impl Supervisor {
         }
     }
 
+    /// Whoever listened and has gone need not be remembered.
+    pub(super) fn forget_who_listened(&mut self) {
+        self.asks.retain(|_, asked| {
+            asked.others.retain(|asker| !asker.is_closed());
+            !(asked.asker.is_closed() && asked.others.is_empty())
+        });
+    }
+
     /// Whether this person's worker, the one that is there now, is held.
-    fn is_held(&self, person: PersonId) -> bool {
+    pub(super) fn is_held(&self, person: PersonId) -> bool {
         self.held.get(&person).is_some_and(|generation| self.house.directory.is_seated(person, *generation))
     }
 }

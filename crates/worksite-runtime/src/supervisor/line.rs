@@ -28,6 +28,10 @@ impl Handler<Park> for Supervisor {
             self.house.directory.unpark(person);
             return parked.refuse(|drafts| SendError::Stopped { drafts });
         }
+        if self.is_held(person) {
+            self.house.directory.unpark(person);
+            return self.turn_away(person, parked, ctx);
+        }
         if let Overflow::WaitFor(time) = overflow {
             let number = parked.number;
             parked.timer =
@@ -93,10 +97,17 @@ impl Supervisor {
 
     pub(super) fn stop_waiting(&mut self, person: PersonId, number: u64, ctx: &mut Context<Self>) {
         let Some(parked) = self.parking.take(person, number) else { return };
-        let house = self.house.clone();
-        house.directory.unpark(person);
-        let limit = parked.limit;
-        parked.refuse(|drafts| house.directory.turn_away(person, limit, Overflow::Reject, drafts));
+        self.house.directory.unpark(person);
+        self.turn_away(person, parked, ctx);
         self.try_line(person, ctx);
+    }
+
+    /// Gives back what has left the line without a place.
+    pub(super) fn turn_away(&self, person: PersonId, mut parked: Parked, ctx: &mut Context<Self>) {
+        if let Some(timer) = parked.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let limit = parked.limit;
+        parked.refuse(|drafts| self.house.directory.turn_away(person, limit, Overflow::Reject, drafts));
     }
 }

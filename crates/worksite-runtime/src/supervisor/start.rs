@@ -137,5 +137,6 @@ impl Supervisor {
     pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
         self.try_lines(ctx);
         self.house.directory.sweep();
+        self.forget_who_listened();
     }
 }

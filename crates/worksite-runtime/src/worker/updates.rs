@@ -43,10 +43,14 @@ impl Worker {
         }
         let Some(updates) = &mut self.updates else { return };
         let Some(place) = updates.waiting.front().map(|update| update.routine) else { return };
-        let (now, later) = updates.waiting.drain(..).partition(|update| update.routine == place);
-        updates.waiting = later;
         self.doing = Doing::Busy { routine: Some(place) };
-        self.with_state(place, ctx, move |worker, state, ctx| worker.make_updates(place, state, now, ctx));
+        // They wait until the state is there: if it cannot be read, the worker is held, and they hear that.
+        self.with_state(place, ctx, move |worker, state, ctx| {
+            let updates = worker.updates.get_or_insert_default();
+            let (now, later) = updates.waiting.drain(..).partition(|update| update.routine == place);
+            updates.waiting = later;
+            worker.make_updates(place, state, now, ctx);
+        });
     }
 
     /// Each change stands on those before it; one that panics is undone alone, by way of the encoded state before it.

@@ -4,7 +4,9 @@ use super::{Doing, Worker};
 use crate::execute::{self};
 use crate::flows::VolatileJobs;
 use crate::memory::Memory;
+use crate::runtime::House;
 use actix::prelude::*;
+use std::sync::Arc;
 use worksite_model::{Change, Draft, Effects, Parcel, VolatileEnd};
 
 /// Performs a draft that was never written. It is lost with its worker's memory.
@@ -43,6 +45,20 @@ impl Handler<DeliverVolatile> for Worker {
     }
 }
 
+/// A parcel that waits for its worker's state; counted as lost when that cannot be read, or the worker goes.
+struct Waiting {
+    parcel: Option<Parcel>,
+    house: Arc<House>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.parcel.is_some() {
+            self.house.directory.lose_volatile(1);
+        }
+    }
+}
+
 impl Worker {
     /// Performs a volatile draft. Its effects are proposed if it has any that must be durable; its state goes along
     /// with the next commit of this routine, or when the worker goes.
@@ -67,7 +83,8 @@ impl Worker {
         match ended {
             VolatileEnd::Done(Some(effects)) if effects.want_commit() => self.propose_effects(place, *effects, ctx),
             VolatileEnd::Done(_) => *dirty = true,
-            VolatileEnd::Lost => {
+            VolatileEnd::Missed => house.directory.lose_volatile(1),
+            VolatileEnd::Failed => {
                 house.directory.lose_volatile(1);
                 self.states.spoil(place);
             }
@@ -76,19 +93,22 @@ impl Worker {
 
     fn read_and_perform(&mut self, place: usize, parcel: Parcel, ctx: &mut Context<Self>) {
         self.doing = Doing::Busy { routine: Some(place) };
+        let mut waiting = Waiting { parcel: Some(parcel), house: self.house.clone() };
         self.with_state(place, ctx, move |worker, state, ctx| {
             worker.states.remember(place, state, false);
             worker.doing = Doing::Idle;
-            worker.perform_parcel(place, parcel, ctx);
+            if let Some(parcel) = waiting.parcel.take() {
+                worker.perform_parcel(place, parcel, ctx);
+            }
         });
     }
 
     /// Proposes what a turn wants beside its state, and the state with it.
     fn propose_effects(&mut self, place: usize, effects: Effects, ctx: &mut Context<Self>) {
-        self.doing = Doing::Busy { routine: Some(place) };
         let Effects { drafts, announcements, reply: _, writes } = effects;
         let effects = Change { author: Some(self.person), drafts, announcements, writes, ..Change::default() };
         let Some(Memory::Live { state, .. }) = self.states.take(place) else { return };
+        self.doing = Doing::Busy { routine: Some(place) };
         match self.encode(place, &state) {
             Ok(write) => {
                 self.states.remember(place, state, false);

@@ -46,7 +46,7 @@ impl RunBoard {
     ///
     /// # Errors
     /// [`RunRejection::Schedule`] for one whose runs would all be in one session.
-    pub fn schedule(&mut self, schedule: Schedule) -> Result<Decision<Arc<Schedule>>, RunRejection> {
+    pub fn schedule(&mut self, schedule: Schedule, now: Timestamp) -> Result<Decision<Arc<Schedule>>, RunRejection> {
         if !matches!(schedule.draft.session, SessionUse::None | SessionUse::Start(None)) {
             let reason = "its runs may start sessions of their own (Start(None)), or have none";
             return Err(RunRejection::Schedule(reason.into()));
@@ -54,7 +54,8 @@ impl RunBoard {
         if !self.firing.insert(schedule.name.clone()) {
             return Ok(Decision::Wait);
         }
-        let schedule = Arc::new(schedule);
+        // From now on it would notice that the clock goes back.
+        let schedule = Arc::new(Schedule { heard: Some(now), ..schedule });
         Ok(Decision::Write(vec![RunWrite::Schedule { guard: None, schedule: schedule.clone() }], schedule))
     }
 
