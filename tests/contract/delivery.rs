@@ -162,6 +162,25 @@ async fn what_only_volatile_drafts_changed_is_written_when_the_site_closes() {
 }
 
 #[tokio::test]
+async fn many_who_sleep_are_woken_by_volatile_drafts_also_while_the_site_closes() {
+    let plot = Plot::new();
+    let site = plot.open().await;
+    let many = || (1..=1_000).map(|id| Person::new(id, "worker"));
+    site.sync(many()).await.unwrap();
+    for id in 1..=1_000 {
+        for text in ["tick", "tock"] {
+            site.send_volatile(note(id, text)).unwrap();
+        }
+    }
+    site.shutdown().await;
+    assert_eq!(site.volatile_lost(), 0);
+    let site = plot.open().await;
+    for id in 1..=1_000 {
+        assert_eq!(site.state::<Notes>(id, "diary").await.unwrap().unwrap().texts(), ["tick", "tock"], "{id}");
+    }
+}
+
+#[tokio::test]
 async fn a_volatile_draft_that_came_too_late_or_is_not_understood_spoils_nothing() {
     let plot = Plot::new();
     let site = plot.open().await;
