@@ -1,6 +1,8 @@
 //! The machine owns what figures depend on: the clock that measures them and the disk they wait for.
 
+use std::ffi::OsStr;
 use std::io::{Seek, Write};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long something took.
@@ -9,6 +11,17 @@ pub fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let done = what();
     (done, start.elapsed())
+}
+
+/// What this program prints when it is started anew with this flag and word: for what needs a process of its own.
+pub fn alone(flag: &str, word: impl AsRef<OsStr>) -> Vec<f64> {
+    let program = std::env::current_exe().expect("this program has a path");
+    let output = Command::new(program).arg(flag).arg(word).output().expect("it runs");
+    let figures = String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::parse).collect();
+    match figures {
+        Ok(figures) if output.status.success() => figures,
+        _ => panic!("no figures: {output:?}"),
+    }
 }
 
 /// Things a second.

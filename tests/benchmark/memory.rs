@@ -2,9 +2,9 @@
 //! process of its own, as the growth of what is resident.
 
 use crate::Effort;
+use crate::machine::alone;
 use crate::table::{Line, Target};
 use actix::prelude::*;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use worksite::prelude::*;
@@ -14,12 +14,7 @@ pub const CHILD: &str = "--measure-memory-of";
 
 pub fn line(effort: Effort) -> Line {
     let count = (400_000 / effort.divisor).max(50_000).to_string();
-    let measure = |who: &str| {
-        let program = std::env::current_exe().expect("this program has a path");
-        let output = Command::new(program).args([CHILD, &format!("{who}:{count}")]).output().expect("it runs");
-        let text = String::from_utf8_lossy(&output.stdout);
-        text.trim().parse::<f64>().unwrap_or_else(|_| panic!("no figure: {output:?}"))
-    };
+    let measure = |who: &str| alone(CHILD, format!("{who}:{count}"))[0];
     let pairs = (0..effort.repeats.min(3)).map(|_| (measure("workers"), measure("actors"))).collect();
     Line { name: "memory-idle-worker".into(), unit: "bytes", pairs, target: Some(Target::AtMost(1.15)) }
 }

@@ -4,10 +4,10 @@
 //! than the store's page cache, so that it is full in both.
 
 use crate::Effort;
+use crate::machine::alone;
 use crate::memory::resident;
 use crate::table::{Figure, Target};
 use std::path::Path;
-use std::process::Command;
 use worksite::prelude::*;
 use worksite_model::{Change, Store};
 use worksite_store::SqliteStore;
@@ -47,16 +47,10 @@ fn figure(name: &str, effort: Effort, much: Holdings, things: usize, most: f64) 
     let (empty, full) = (folder.path().join("empty.db"), folder.path().join("full.db"));
     fill(&empty, NOTHING);
     fill(&full, much);
+    let growth = |path: &Path| alone(CHILD, path)[0];
     let each = |_| (growth(&full) - growth(&empty)) / things as f64;
     let values = (0..effort.repeats.min(3)).map(each).collect();
     Figure { name: name.into(), unit: "bytes", values, target: Some(Target::AtMost(most)) }
-}
-
-fn growth(path: &Path) -> f64 {
-    let program = std::env::current_exe().expect("this program has a path");
-    let output = Command::new(program).arg(CHILD).arg(path).output().expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.trim().parse().unwrap_or_else(|_| panic!("no figure: {output:?}"))
 }
 
 pub fn child(path: &str) {

@@ -4,12 +4,11 @@
 
 use crate::Effort;
 use crate::durable::in_turns;
-use crate::machine::{rate, timed};
+use crate::machine::{alone, rate, timed};
 use crate::memory::resident;
 use crate::table::{Figure, Line, Target};
 use std::collections::VecDeque;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use worksite::prelude::*;
 use worksite_model::RunBoard;
@@ -183,14 +182,7 @@ fn figure(name: &str, unit: &'static str, effort: Effort, column: usize, most: f
         add(&queue, RUNS).await;
         site.shutdown().await;
     });
-    let once = |_| {
-        let program = std::env::current_exe().expect("this program has a path");
-        let output = Command::new(program).arg(CHILD).arg(&path).output().expect("it runs");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let figure = text.split_whitespace().nth(column).and_then(|figure| figure.parse().ok());
-        figure.unwrap_or_else(|| panic!("no figure: {output:?}"))
-    };
-    let values = (0..effort.repeats.min(3)).map(once).collect();
+    let values = (0..effort.repeats.min(3)).map(|_| alone(CHILD, &path)[column]).collect();
     Figure { name: name.into(), unit, values, target: Some(Target::AtMost(most)) }
 }
 

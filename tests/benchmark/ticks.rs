@@ -6,11 +6,10 @@
 //! volatile one.
 
 use crate::Effort;
-use crate::machine::rate;
+use crate::machine::{alone, rate};
 use crate::table::{Figure, Line, Target};
 use actix::prelude::*;
 use std::cell::Cell;
-use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,14 +38,8 @@ pub const CHILD: &str = "--measure-ticks-of";
 
 pub fn volatile(effort: Effort, workers: usize) -> Line {
     let ticks = ticks_of(effort, workers, 1);
-    let alone = |who: &str| {
-        let program = std::env::current_exe().expect("this program has a path");
-        let output =
-            Command::new(program).args([CHILD, &format!("{who}:{workers}:{ticks}")]).output().expect("it runs");
-        let text = String::from_utf8_lossy(&output.stdout);
-        text.trim().parse::<f64>().unwrap_or_else(|_| panic!("no figure: {output:?}"))
-    };
-    let pairs = (0..effort.repeats).map(|_| (alone("workers"), alone("actors"))).collect();
+    let measure = |who: &str| alone(CHILD, format!("{who}:{workers}:{ticks}"))[0];
+    let pairs = (0..effort.repeats).map(|_| (measure("workers"), measure("actors"))).collect();
     let name = format!("ticks-volatile-{}k", workers / 1_000);
     Line { name, unit: "worker-ticks/s", pairs, target: Some(Target::AtLeast(0.5)) }
 }

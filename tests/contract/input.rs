@@ -119,9 +119,7 @@ async fn a_state_that_cannot_be_read_holds_its_worker_and_keeps_its_mail() {
     site.sync(people()).await.unwrap();
     site.ask::<String>(note(1, "written")).await.unwrap();
     site.shutdown().await;
-    let file = rusqlite::Connection::open(plot.path()).unwrap();
-    file.execute("UPDATE states SET body = x'00' WHERE person = 1", []).unwrap();
-    drop(file);
+    plot.damage_states(1);
     let site = plot.open().await;
     site.send(note(1, "waits")).await.unwrap();
     assert_eq!(site.ask::<String>(note(2, "others go on")).await.unwrap(), "others go on");

@@ -21,6 +21,12 @@ impl Plot {
         self.folder.path().join("site.db")
     }
 
+    /// Damages the states of this person's worker, while nobody has the file.
+    pub fn damage_states(&self, person: i64) {
+        let file = rusqlite::Connection::open(self.path()).unwrap();
+        file.execute("UPDATE states SET body = x'00' WHERE person = ?1", [person]).unwrap();
+    }
+
     /// Opens a site whose workers have all the routines of this file.
     pub async fn open(&self) -> Worksite {
         routines().open(self.path()).await.unwrap()

@@ -837,9 +837,7 @@ async fn whoever_asks_a_worker_whose_state_cannot_be_read_hears_so_before_and_af
     site.sync(people()).await.unwrap();
     site.ask::<String>(note(1, "first")).await.unwrap();
     site.shutdown().await;
-    let file = rusqlite::Connection::open(plot.path()).unwrap();
-    file.execute("UPDATE states SET body = x'00' WHERE person = 1", []).unwrap();
-    drop(file);
+    plot.damage_states(1);
     let site = plot.open().await;
     let unanswered = soon("an ask to a held worker", site.ask::<String>(note(1, "second").key("k"))).await.unwrap_err();
     assert!(matches!(unanswered, AskError::Held(PersonId(1))), "{unanswered:?}");
@@ -868,9 +866,7 @@ async fn nobody_waits_for_room_or_for_a_change_at_a_worker_that_is_held() {
     let site = open().await;
     site.ask::<String>(note(1, "first")).await.unwrap();
     site.shutdown().await;
-    let file = rusqlite::Connection::open(plot.path()).unwrap();
-    file.execute("UPDATE states SET body = x'00' WHERE person = 1", []).unwrap();
-    drop(file);
+    plot.damage_states(1);
     let site = open().await;
     let changed = site.update_state(1, "diary", |notes: &mut Notes| notes.0.clear());
     let changed = soon("a change of what cannot be read", changed).await;

@@ -8,12 +8,9 @@ use crate::{Ended, Ending};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::error::Error;
-use worksite::model::flow::{FlowWaiting, JobNotes, Post};
+use worksite::model::flow::{Flow, FlowWaiting, JobNotes, Post};
 use worksite::prelude::*;
 use worksite::store::{FlowSummary, Reader};
-
-/// How the role of a flow's worker begins (docs/flows.md); its flow's name follows.
-const ROLE: &str = "flow ";
 
 /// How many of the jobs it posted are shown with a job.
 const POSTED_MAX: usize = 100;
@@ -21,7 +18,7 @@ const POSTED_MAX: usize = 100;
 pub(crate) fn flows(reader: &Reader, printer: &mut Printer) -> Ended {
     let mut workers = BTreeMap::new();
     for person in reader.roster()?.people() {
-        if let Some(flow) = person.role.strip_prefix(ROLE) {
+        if let Some(flow) = Flow::named_in(&person.role) {
             let none = FlowSummary {
                 worker: person.id,
                 name: Some(person.name.to_string()),
@@ -119,25 +116,12 @@ fn find(reader: &Reader, id: JobId) -> Result<(Job, Option<Post>), Box<dyn Error
 fn pending(reader: &Reader, id: JobId) -> Result<Option<(Job, Post)>, Box<dyn Error>> {
     let waiting = id.envelope().map(|envelope| reader.envelope(envelope)).transpose()?.flatten();
     let Some(envelope) = waiting.map(|waiting| waiting.delivery.envelope) else { return Ok(None) };
-    let post = envelope.draft.payload.decode::<Post>().ok().filter(|post| id.place() < post.len());
-    let Some(post) = post else { return Ok(None) };
-    let (roster, worker) = (reader.roster()?, envelope.draft.to);
-    let flow = roster.people().find(|person| person.id == worker).and_then(|person| person.role.strip_prefix(ROLE));
+    let roster = reader.roster()?;
+    let flow = roster.get(envelope.draft.to).and_then(|person| Flow::named_in(&person.role));
+    let Some((job, post)) = Job::waiting(id, &envelope, flow) else { return Ok(None) };
     let metadata = post.metadata.as_deref().and_then(|metadata| serde_json::from_str(metadata).ok());
     let notes = JobNotes { metadata, ..JobNotes::default() };
-    let job = Job {
-        id,
-        worker,
-        flow: flow.unwrap_or_default().into(),
-        status: JobStatus::Pending,
-        created_at: envelope.accepted_at,
-        ended_at: None,
-        deadline: post.deadline,
-        parent: post.parent,
-        error: None,
-        body: Some(Payload::encode(&notes)?),
-    };
-    Ok(Some((job, post)))
+    Ok(Some((Job { body: Some(Payload::encode(&notes)?), ..job }, post)))
 }
 
 /// What its row says of a job.

@@ -193,13 +193,13 @@ impl Builder {
         let manual = self.manual.unwrap_or_else(|| Box::new(move |_| by_default));
         let usual = InboxPolicy::of(&self.limits);
         let posts_max = self.flow_settings.queue_posts_max;
-        let by_flow = move |person: &Person| match Board::flow_of(person) {
+        let by_flow = move |person: &Person| match Flow::named_in(&person.role) {
             Some(_) => InboxPolicy { envelopes_max: posts_max, ..usual },
             None => usual,
         };
         let policy = self.inboxes.unwrap_or_else(|| Box::new(by_flow));
         let flows = self.flows.clone();
-        let flow = Box::new(move |person: &Person| Board::flow_of(person).map(|name| flows.get(name).cloned()));
+        let flow = Box::new(move |person: &Person| Flow::named_in(&person.role).map(|name| flows.get(name).cloned()));
         let mut board = Board::new(self.flows, self.flow_settings, store.open_jobs()?);
         board.pool = has_threads.then(|| Arc::new(Semaphore::new(board.settings.pool_size.max(1))));
         let directory = Arc::new(Directory::new(Setting { manual, policy, flow, usual }));

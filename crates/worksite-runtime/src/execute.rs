@@ -98,18 +98,15 @@ impl Desk<'_> {
     #[inline(always)]
     pub(crate) fn perform_parcel(&self, state: &mut LiveState, parcel: Parcel) -> VolatileEnd {
         let now = self.house.clock.now();
-        if parcel.expires_at().is_some_and(|expiry| expiry <= now) {
+        if expired(parcel.expires_at(), now).is_some() {
             return VolatileEnd::Missed;
         }
         // A span that nobody listens to would cost as much as a small turn.
-        let ended = if LevelFilter::current() < Level::DEBUG {
-            catch_unwind(AssertUnwindSafe(|| self.routine.perform_parcel(state, parcel, self.occasion(now))))
-        } else {
+        let _span = (LevelFilter::current() >= Level::DEBUG).then(|| {
             let (person, routine, trace) = (self.person.0, self.routine.name(), parcel.trace());
-            let _span = tracing::debug_span!("perform", person, routine, trace).entered();
-            catch_unwind(AssertUnwindSafe(|| self.routine.perform_parcel(state, parcel, self.occasion(now))))
-        };
-        match ended {
+            tracing::debug_span!("perform", person, routine, trace).entered()
+        });
+        match catch_unwind(AssertUnwindSafe(|| self.routine.perform_parcel(state, parcel, self.occasion(now)))) {
             Ok(VolatileEnd::Done(Some(mut effects))) => match self.reserve(&mut effects.drafts) {
                 Ok(()) => VolatileEnd::Done(Some(effects)),
                 Err(_refused) => VolatileEnd::Failed,

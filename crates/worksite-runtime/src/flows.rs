@@ -22,7 +22,7 @@ pub use posting::{JobHandle, Posting};
 use std::time::Duration;
 use tokio::sync::oneshot;
 pub use worker::FlowWorker;
-use worksite_model::flow::{Flow, Job, JobFilter, JobId, JobStatus, Post};
+use worksite_model::flow::{Flow, Job, JobFilter, JobId};
 use worksite_model::{Departure, Durable, Person, PersonId, RosterChange};
 
 /// The first id that [`Flows::exec`] gives to a worker.
@@ -78,7 +78,7 @@ impl Flows {
 
     async fn start(&self, flow: &str, id: PersonId) -> Result<FlowWorker, FlowError> {
         let name = self.flow(flow)?.name().to_string();
-        let person = Person { role: Board::role(&name).into(), ..Person::new(id, format!("{name} {id}")) };
+        let person = Person { role: Flow::role_of(&name).into(), ..Person::new(id, format!("{name} {id}")) };
         let roster = Some(RosterChange::Create(vec![person]));
         self.runtime.propose(worksite_model::Change { roster, ..Default::default() }).await?;
         self.runtime.0.house.board.set_current(flow, id);
@@ -106,7 +106,7 @@ impl Flows {
 
     /// All workers of a flow, in order of ids.
     pub fn workers(&self, flow: &str) -> Vec<FlowWorker> {
-        let role = Board::role(flow);
+        let role = Flow::role_of(flow);
         let roster = self.runtime.roster();
         let running = roster.people().filter(|person| person.role.as_str() == role);
         running.filter_map(|person| FlowWorker::new(self.clone(), person.id).ok()).collect()
@@ -179,20 +179,8 @@ impl Flows {
         let (job, waiting) = found.await?;
         let pending = waiting.and_then(|waiting| {
             let envelope = waiting.delivery.envelope;
-            let post = envelope.draft.payload.decode::<Post>().ok().filter(|post| id.place() < post.len())?;
-            let flow = self.get_worker(envelope.draft.to).ok().map(|worker| worker.flow().into());
-            Some(Job {
-                id,
-                worker: envelope.draft.to,
-                flow: flow.unwrap_or_else(|| "".into()),
-                status: JobStatus::Pending,
-                created_at: envelope.accepted_at,
-                ended_at: None,
-                deadline: post.deadline,
-                parent: post.parent,
-                error: None,
-                body: None,
-            })
+            let worker = self.get_worker(envelope.draft.to).ok();
+            Some(Job::waiting(id, &envelope, worker.as_ref().map(FlowWorker::flow))?.0)
         });
         Ok(job.or(pending))
     }

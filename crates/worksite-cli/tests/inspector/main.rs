@@ -4,6 +4,7 @@
 
 mod jobs;
 mod runs;
+mod transcript;
 
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

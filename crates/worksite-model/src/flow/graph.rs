@@ -158,7 +158,27 @@ pub(crate) struct Graph {
     pub(crate) hooks: Vec<Arc<dyn FlowHook>>,
 }
 
+/// What stands before a flow's name in the role of a person whose worker runs it.
+const ROLE: &str = "flow ";
+
 impl Flow {
+    /// The role of somebody whose worker runs the flow of this name.
+    pub fn role_of(name: &str) -> String {
+        format!("{ROLE}{name}")
+    }
+
+    /// The name of the flow that somebody in this role has a worker for, if it is such a role.
+    ///
+    /// ```
+    /// use worksite_model::flow::Flow;
+    ///
+    /// assert_eq!(Flow::named_in(&Flow::role_of("orders")), Some("orders"));
+    /// assert_eq!(Flow::named_in("printer"), None);
+    /// ```
+    pub fn named_in(role: &str) -> Option<&str> {
+        role.strip_prefix(ROLE)
+    }
+
     /// Begins a flow of this name.
     ///
     /// ```

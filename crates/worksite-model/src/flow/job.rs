@@ -1,8 +1,9 @@
 //! A job is one request posted to a flow, followed until its last consequence has ended: its id, its status, which ends
 //! exactly once, and what it carries along.
 
+use crate::flow::Post;
 use crate::limits::{OUTPUT_BYTES_MAX, TRACE_ENTRIES_MAX};
-use crate::{Durable, Encoding, EnvelopeId, Payload, PersonId, Timestamp};
+use crate::{Durable, Encoding, Envelope, EnvelopeId, Payload, PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -151,6 +152,25 @@ pub struct Job {
 }
 
 impl Job {
+    /// A job as it stands while its post waits in this envelope, without what it carries along, and the post; nothing when the
+    /// envelope holds no such job.
+    pub fn waiting(id: JobId, envelope: &Envelope, flow: Option<&str>) -> Option<(Self, Post)> {
+        let post = envelope.draft.payload.decode::<Post>().ok().filter(|post| id.place() < post.len())?;
+        let job = Self {
+            id,
+            worker: envelope.draft.to,
+            flow: flow.unwrap_or_default().into(),
+            status: JobStatus::Pending,
+            created_at: envelope.accepted_at,
+            ended_at: None,
+            deadline: post.deadline,
+            parent: post.parent,
+            error: None,
+            body: None,
+        };
+        Some((job, post))
+    }
+
     /// What it carries along; nothing when it cannot be read.
     pub fn notes(&self) -> JobNotes {
         self.body.as_ref().and_then(|body| body.decode().ok()).unwrap_or_default()

@@ -47,7 +47,7 @@ impl Directory {
                 manual: desk.manual,
                 paused: desk.paused,
                 policy: desk.policy.clone(),
-                flow: self.flow(person, desk),
+                flow: if desk.runs_flow { self.flow(person) } else { None },
             }));
             self.seated.fetch_add(1, Ordering::AcqRel);
             desk.use_in(self.sweeps.load(Ordering::Relaxed));
@@ -55,10 +55,9 @@ impl Directory {
         desk.address.clone()
     }
 
-    /// The flow that its worker runs, if it runs one.
-    fn flow(&self, person: PersonId, desk: &Desk) -> Option<Flow> {
-        let flows = self.flow_people.read().unwrap_or_else(PoisonError::into_inner);
-        flows.get(&person).filter(|_| desk.runs_flow).cloned()
+    /// The flow that the person's worker runs.
+    fn flow(&self, person: PersonId) -> Option<Flow> {
+        self.flow_people.read().unwrap_or_else(PoisonError::into_inner).get(&person).cloned()
     }
 
     /// Clears the seat of a worker that has gone; false when another sits there already.

@@ -6,10 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use worksite_model::flow::{Flow, Job, JobId, JobWrite, VOLATILE_JOBS_ENDED_MAX};
-use worksite_model::{IdMap, Person, PersonId};
-
-/// What stands before a flow's name in the role of a person whose worker runs it.
-const ROLE: &str = "flow ";
+use worksite_model::{IdMap, PersonId};
 
 /// How flows are run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,16 +65,6 @@ impl Board {
 
     pub(crate) fn flow(&self, name: &str) -> Option<&Flow> {
         self.flows.get(name)
-    }
-
-    /// The role of somebody whose worker runs this flow.
-    pub(crate) fn role(flow: &str) -> String {
-        format!("{ROLE}{flow}")
-    }
-
-    /// The name of the flow this person's worker runs, if it runs one.
-    pub(crate) fn flow_of(person: &Person) -> Option<&str> {
-        person.role.strip_prefix(ROLE)
     }
 
     /// Notes jobs that have become durable; gives those that have ended.

@@ -1,9 +1,8 @@
 //! A worker of a flow, as the application sees it: its states, its reports, its breakpoints.
 
 use super::{Act, FlowError, Flows, Scene};
-use crate::flows::Board;
 use crate::{DeskError, Status, WorkerHandle};
-use worksite_model::flow::{Breakpoint, FlowReport, JobFilter};
+use worksite_model::flow::{Breakpoint, Flow, FlowReport, JobFilter};
 use worksite_model::{Durable, Payload, PersonId, Revision};
 
 /// A worker of a flow.
@@ -18,7 +17,7 @@ impl FlowWorker {
     pub(super) fn new(flows: Flows, id: PersonId) -> Result<Self, FlowError> {
         let roster = flows.runtime.roster();
         let person = roster.get(id).ok_or(FlowError::UnknownWorker(id))?;
-        let flow = Board::flow_of(person).ok_or(FlowError::UnknownWorker(id))?.to_string();
+        let flow = Flow::named_in(&person.role).ok_or(FlowError::UnknownWorker(id))?.to_string();
         let handle = flows.runtime.worker(id).map_err(|_gone| FlowError::UnknownWorker(id))?;
         Ok(Self { flows, handle, flow })
     }

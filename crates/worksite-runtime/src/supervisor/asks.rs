@@ -32,7 +32,7 @@ impl Handler<Held> for Supervisor {
             }
         }
         // No place will come free there, and it tries nothing more.
-        while let Some(parked) = self.unpark_first(person) {
+        while let Some(parked) = self.parking.pop(person) {
             self.turn_away(person, parked, ctx);
         }
         self.blocked.remove(&person);

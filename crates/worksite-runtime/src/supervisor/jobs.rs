@@ -89,7 +89,8 @@ impl Supervisor {
             return;
         }
         let all = self.house.board.open_total() == 0 && self.house.directory.posts_waiting() == 0;
-        let board = &self.house.board;
+        let house = self.house.clone();
+        let board = &house.board;
         let over = |job: JobId| match job.is_volatile() {
             true if board.volatile_job(job).is_some() => Some(Heard::Ended),
             true => (!board.has_open_volatile()).then_some(Heard::Unknown),
@@ -100,6 +101,11 @@ impl Supervisor {
             Some(job) => over(job),
             None => all.then_some(Heard::Ended),
         };
+        self.tell_those(heard, ctx);
+    }
+
+    /// Tells everybody of whose wait something was heard; the others wait on.
+    fn tell_those(&mut self, heard: impl Fn(&Awaiting) -> Option<Heard>, ctx: &mut Context<Self>) {
         let mut waiting = Vec::new();
         for waits in std::mem::take(&mut self.awaiting_jobs) {
             match heard(&waits) {
@@ -127,16 +133,9 @@ impl Supervisor {
         }));
         let read = self.house.persistence.send(reading).into_actor(self);
         ctx.spawn(read.map(|read, supervisor, ctx| {
-            let Ok(Ok(heard)) = read else { return };
-            let mut waiting = Vec::new();
-            for waits in std::mem::take(&mut supervisor.awaiting_jobs) {
-                match waits.job.and_then(|job| heard.get(&job)) {
-                    Some(heard) => waits.hear(*heard, ctx),
-                    None => waiting.push(waits),
-                }
+            if let Ok(Ok(heard)) = read {
+                supervisor.tell_those(|waits| heard.get(&waits.job?).copied(), ctx);
             }
-            supervisor.awaiting_jobs = waiting;
-            supervisor.house.board.watch(!supervisor.awaiting_jobs.is_empty());
         }));
     }
 }

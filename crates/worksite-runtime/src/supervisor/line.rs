@@ -29,7 +29,6 @@ impl Handler<Park> for Supervisor {
             return parked.refuse(|drafts| SendError::Stopped { drafts });
         }
         if self.is_held(person) {
-            self.house.directory.unpark(person);
             return self.turn_away(person, parked, ctx);
         }
         if let Overflow::WaitFor(time) = overflow {
@@ -97,13 +96,13 @@ impl Supervisor {
 
     pub(super) fn stop_waiting(&mut self, person: PersonId, number: u64, ctx: &mut Context<Self>) {
         let Some(parked) = self.parking.take(person, number) else { return };
-        self.house.directory.unpark(person);
         self.turn_away(person, parked, ctx);
         self.try_line(person, ctx);
     }
 
     /// Gives back what has left the line without a place.
     pub(super) fn turn_away(&self, person: PersonId, mut parked: Parked, ctx: &mut Context<Self>) {
+        self.house.directory.unpark(person);
         if let Some(timer) = parked.timer.take() {
             ctx.cancel_future(timer);
         }

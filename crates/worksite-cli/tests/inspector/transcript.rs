@@ -3,8 +3,7 @@
 //! `WORKSITE_REWRITE=1` rewrites the transcripts in `docs/inspector.md`; the difference is for the reviewer. Two tests that
 //! rewrote one page at once could lose a transcript: there is one.
 
-#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
-
+use crate::Press;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,22 +12,6 @@ use worksite::prelude::*;
 
 /// Where the transcript of a section stands in the page.
 const FENCES: (&str, &str) = ("```text\n", "```\n");
-
-struct Press;
-
-impl Routine for Press {
-    const NAME: &'static str = "press";
-    type State = u64;
-    type Message = u64;
-
-    fn perform(&self, turn: &mut Turn<u64>, sheets: u64) -> Ended {
-        if sheets > 100 {
-            return Ok(Outcome::Reject("out of paper".into()));
-        }
-        *turn.state += sheets;
-        Ok(Outcome::Done)
-    }
-}
 
 /// ada prints what she is sent; grace reads her mail herself.
 async fn print_shop(path: &Path) -> Worksite {
